@@ -1,0 +1,4 @@
+//! The bridge from Linxo event queues to Kafka. The rooms, in the order the data flows:
+
+/// The names by which things are called.
+pub mod ids;
