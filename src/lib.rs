@@ -2,3 +2,5 @@
 
 /// The names by which things are called.
 pub mod ids;
+/// When each queue is asked next. Reads no clock.
+pub mod schedule;
