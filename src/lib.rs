@@ -4,3 +4,5 @@
 pub mod ids;
 /// When each queue is asked next. Reads no clock.
 pub mod schedule;
+/// How many questions the source is asked to bear, and who goes first.
+pub mod budget;
