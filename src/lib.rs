@@ -2,3 +2,9 @@
 
 /// The names by which things are called.
 pub mod ids;
+
+/// Text that must not be seen.
+pub mod secret;
+
+/// What a user shows to the source, and how it is sealed.
+pub mod credential;
