@@ -8,3 +8,6 @@ pub mod secret;
 
 /// What a user shows to the source, and how it is sealed.
 pub mod credential;
+
+/// Every setting, its default, and what makes a set of them wrong.
+pub mod config;
