@@ -2,3 +2,6 @@
 
 /// The names by which things are called.
 pub mod ids;
+
+/// Every number we show, one method per happening.
+pub mod metrics;
