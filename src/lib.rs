@@ -3,5 +3,8 @@
 /// The names by which things are called.
 pub mod ids;
 
+/// The HTTP door.
+pub mod admin;
+
 /// Every number we show, one method per happening.
 pub mod metrics;
