@@ -1,0 +1,123 @@
+//! The HTTP door: how an integrator says whose queues are drained, and an operator looks in.
+//!
+//! Promises:
+//! - any instance takes any call: what another instance owns is forwarded to it, one hop, never more;
+//! - every refusal is a problem document (RFC 9457) with a stable type, and names a field, never its
+//!   value;
+//! - without a token nothing under `/v1` is answered, unless only loopback is listened on;
+//! - connections, calls under way, bodies and the time of a call are bounded; the probes and
+//!   `/metrics` need no free call.
+//!
+//! Knows nothing of: Kafka, Linxo, the journal; what it needs of them is the trait [`Bridge`].
+
+mod auth;
+mod bridge;
+mod listener;
+mod openapi;
+mod peers;
+mod problem;
+mod request;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+
+pub use self::auth::AdminToken;
+pub use self::bridge::{
+    Bridge, CredentialKind, InstanceView, LastAnswer, Liveness, Page, PutDone, Readiness,
+    SubscriptionView, Unserved,
+};
+use self::listener::BoundedListener;
+use self::peers::Peers;
+pub use self::request::{CredentialRequest, PutRequest};
+
+/// Calls under `/v1` that are answered at once; above, 503.
+const MAX_CALLS: usize = 256;
+/// The time a call may take, its body included; after that, 503.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long calls under way are waited for after the shutdown was asked for.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// What every call shares.
+struct Door<B> {
+    bridge: B,
+    token: Option<AdminToken>,
+    calls: Semaphore,
+    peers: Peers,
+}
+
+/// The admin API, before it listens.
+#[derive(Debug)]
+pub struct Admin;
+
+impl Admin {
+    /// Starts to listen; calls are answered once [`BoundAdmin::serve`] runs. Needs the process's
+    /// rustls crypto provider installed, because calls may be forwarded over TLS.
+    ///
+    /// Refuses to listen beyond loopback without a token.
+    pub async fn bind<B: Bridge>(
+        listen: SocketAddr,
+        token: Option<AdminToken>,
+        bridge: B,
+    ) -> io::Result<BoundAdmin> {
+        if token.is_none() && !listen.ip().is_loopback() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "admin.token_file is needed to listen on more than loopback; \
+                 set it, or let admin.listen be 127.0.0.1",
+            ));
+        }
+        let peers = Peers::new()?;
+        let listener = TcpListener::bind(listen).await?;
+        let local_addr = listener.local_addr()?;
+        let door = Arc::new(Door { bridge, token, calls: Semaphore::new(MAX_CALLS), peers });
+        Ok(BoundAdmin { listener, local_addr, router: routes::router(door) })
+    }
+}
+
+/// The admin API, listening.
+#[derive(Debug)]
+pub struct BoundAdmin {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    router: Router,
+}
+
+impl BoundAdmin {
+    /// Where it listens; tells the port when 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Answers calls until `shutdown` ends, then for at most ten seconds those under way.
+    pub async fn serve(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (stopping, stopped) = oneshot::channel::<()>();
+        let shutdown = async move {
+            shutdown.await;
+            drop(stopping);
+        };
+        let serving = axum::serve(BoundedListener::new(self.listener), self.router)
+            .with_graceful_shutdown(shutdown);
+        let too_slow = async move {
+            // Ends when the sender is dropped.
+            stopped.await.unwrap_or_default();
+            tokio::time::sleep(STOP_WITHIN).await;
+        };
+        tokio::select! {
+            served = serving => served,
+            () = too_slow => Ok(()),
+        }
+    }
+}
