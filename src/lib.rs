@@ -2,3 +2,9 @@
 
 /// The names by which things are called.
 pub mod ids;
+
+/// The source API over HTTP: subscribe, ask, list connections, tokens; says what an answer means.
+pub mod linxo;
+
+/// Schema ids, from a Schema Registry or none.
+pub mod registry;
