@@ -11,8 +11,10 @@
 //! Knows nothing of: when to ask, what an event is, where answers go, how credentials are kept.
 
 mod asked;
+mod body;
 mod fault;
 mod location;
+mod naming;
 mod retry_after;
 mod room;
 mod settings;

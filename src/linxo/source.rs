@@ -11,25 +11,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
-use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::time::Instant;
+use http::HeaderValue;
 use url::Url;
 
 use super::asked::{Asked, Shape};
+use super::body::{End, read};
 use super::fault::{CallFault, SourceError};
 use super::location;
+use super::naming::Naming;
 use super::room::{Answer, Room, Seat};
-use super::settings::{Bearer, SourceSettings, UserNaming};
+use super::settings::{Bearer, SourceSettings};
 use super::token::{
     ClientToken, Grant, TokenEndpoint, TokenFault, TokenObserver, UserToken, error_code, header,
 };
 use super::wire::{Call, Reply, Wire, WireFault};
 use crate::ids::{QueueId, UserId};
 
-/// What a header value cannot hold as it is; `%` so that the rest can be told from it.
-const IN_HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
-const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const SUBSCRIBE: &[u8] = br#"{"topics":["connections"]}"#;
 /// No queue has this id; asked for to see whether anyone answers.
 const NO_QUEUE: &str = "linxo-bridge-check";
@@ -46,12 +43,6 @@ struct Inner {
     dead_statuses: Vec<u16>,
     endpoint: Option<TokenEndpoint>,
     token: ClientToken,
-}
-
-enum Naming {
-    Header(HeaderName),
-    /// `?name=`, ready to take the value.
-    Parameter(String),
 }
 
 /// What a reachable source says of the configuration.
@@ -74,16 +65,9 @@ enum Path<'a> {
 /// Why there is not even the head of an answer.
 enum Unanswered {
     NoToken(TokenFault),
-    /// No header can hold the token, or no client credential is configured.
+    /// No header can hold the token or the user's name, or no client credential is configured.
     NoCredential,
     Wire(WireFault),
-}
-
-/// How the reading of a body ended.
-enum End {
-    Whole,
-    Cut,
-    TooLong,
 }
 
 impl Source {
@@ -265,17 +249,11 @@ impl Inner {
             Path::Subscribe => text.push_str("/queues/subscribe"),
             Path::Connections => text.push_str("/connections"),
         }
-        let user = match (user, &self.naming) {
-            (None, _) => None,
-            (Some(user), Naming::Header(name)) => {
-                let value = named_in_header(user).ok_or(Unanswered::NoCredential)?;
-                Some((name.clone(), value))
+        let user = match user {
+            Some(user) => {
+                self.naming.name(user, &mut text).map_err(|_| Unanswered::NoCredential)?
             }
-            (Some(user), Naming::Parameter(name)) => {
-                text.push_str(name);
-                text.extend(utf8_percent_encode(user.as_str(), IN_QUERY));
-                None
-            }
+            None => None,
         };
         let url = Url::parse(&text).map_err(|error| {
             Unanswered::Wire(WireFault::Lost { sent: false, what: error.to_string() })
@@ -302,43 +280,6 @@ impl Inner {
             403 => Asked::Forbidden,
             429 => Asked::Throttled { retry_after: reply.retry_after() },
             status => Asked::ServerError { status, retry_after: reply.retry_after() },
-        }
-    }
-}
-
-impl Naming {
-    fn new(naming: UserNaming) -> Result<Self, SourceError> {
-        match naming {
-            UserNaming::Header(name) => match HeaderName::from_bytes(name.as_bytes()) {
-                // These say other things.
-                Ok(header)
-                    if !matches!(
-                        header.as_str(),
-                        "authorization"
-                            | "host"
-                            | "connection"
-                            | "content-length"
-                            | "content-type"
-                            | "transfer-encoding"
-                            | "accept"
-                    ) =>
-                {
-                    Ok(Self::Header(header))
-                }
-                _ => Err(SourceError::UnusableNaming {
-                    setting: "user_header",
-                    name,
-                    example: "x-linxo-user-id",
-                }),
-            },
-            UserNaming::Parameter(name) if name.is_empty() => Err(SourceError::UnusableNaming {
-                setting: "user_parameter",
-                name,
-                example: "user_id",
-            }),
-            UserNaming::Parameter(name) => {
-                Ok(Self::Parameter(format!("?{}=", utf8_percent_encode(&name, IN_QUERY))))
-            }
         }
     }
 }
@@ -405,57 +346,6 @@ async fn call_fault(call: &str, reply: Reply) -> CallFault {
             ),
         },
     }
-}
-
-/// Reads a body as far as `max_answer`, within the memory reserved for it.
-async fn read(mut reply: Reply, mut seat: Seat, room: &Room) -> (End, Answer) {
-    let limit = room.max_answer();
-    let mut body = Vec::new();
-    if let Some(length) = reply.length() {
-        let length = usize::try_from(length).unwrap_or(usize::MAX).min(limit);
-        widen(&mut reply, &mut seat, room, length).await;
-        body.reserve_exact(length);
-    }
-    let end = loop {
-        let chunk = match reply.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break End::Whole,
-            Err(_) => break End::Cut,
-        };
-        let chunk = chunk.as_ref();
-        let wanted = body.len().saturating_add(chunk.len()).min(limit);
-        widen(&mut reply, &mut seat, room, wanted).await;
-        if wanted > body.capacity() {
-            let capacity = wanted.max((body.capacity() * 2).min(room.allowance(&seat)));
-            body.reserve_exact(capacity - body.len());
-        }
-        let taken = wanted - body.len();
-        body.extend_from_slice(&chunk[..taken]);
-        if taken < chunk.len() {
-            break End::TooLong;
-        }
-    };
-    (end, Answer::new(body, seat))
-}
-
-/// Waits for the memory; the time waited does not count against the source.
-async fn widen(reply: &mut Reply, seat: &mut Seat, room: &Room, bytes: usize) {
-    let before = Instant::now();
-    if room.widen(seat, bytes).await {
-        reply.allow(before.elapsed());
-    }
-}
-
-fn named_in_header(user: &UserId) -> Option<HeaderValue> {
-    let text = user.as_str();
-    let mut value = if text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%') {
-        HeaderValue::from_str(text)
-    } else {
-        HeaderValue::from_str(&utf8_percent_encode(text, IN_HEADER).to_string())
-    }
-    .ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// The text of a base URL, without a `/` at its end.

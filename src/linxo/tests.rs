@@ -85,14 +85,20 @@ where
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                request.push(stream.read_u8().await.unwrap());
-            }
+            request(&mut stream).await;
             tokio::spawn(doing(stream));
         }
     });
     url
+}
+
+/// Reads one request without body; less when the client goes.
+async fn request(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        head.push(byte);
+    }
 }
 
 fn settings(url: &Url) -> SourceSettings {
@@ -350,6 +356,31 @@ async fn a_body_that_does_not_end_is_broken_with_what_was_read() {
 }
 
 #[tokio::test]
+async fn questions_in_turn_share_one_connection() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    let url = raw(move |mut stream| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            for _ in 0..10 {
+                stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                request(&mut stream).await;
+                let gone = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}";
+                stream.write_all(gone).await.unwrap();
+                request(&mut stream).await;
+            }
+        }
+    })
+    .await;
+    let source = source(&url);
+    for _ in 0..10 {
+        assert!(matches!(ask(&source, "q").await, Asked::Empty));
+        assert!(matches!(ask(&source, "q").await, Asked::Dead { status: 404 }));
+    }
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_body_above_the_limit_is_cut_there() {
     let fake = Fake::start(|seen| {
         let (way, size) = seen.path.rsplit_once('/').unwrap().1.split_once('-').unwrap();
@@ -390,14 +421,16 @@ async fn large_bodies_take_turns_and_all_arrive() {
     let room = Room::new(8, 60_000 + 8 * 1000, 60_000);
     let asking = (0..32).map(|number| {
         let queue = if number % 2 == 0 { "whole" } else { "chunks" };
-        let (source, room) = (&source, &room);
-        async move {
-            let asked = ask_in(source, queue, room).await;
+        let (source, room) = (source.clone(), room.clone());
+        tokio::spawn(async move {
+            let asked = ask_in(&source, queue, &room).await;
             let Asked::Events(body) = &asked else { panic!("{asked:?}") };
             assert_eq!(body.len(), 40_003);
-        }
+        })
     });
-    join_all(asking).await;
+    for asked in join_all(asking).await {
+        asked.unwrap();
+    }
     assert_eq!(room.free_seats(), 8);
 }
 

@@ -351,12 +351,19 @@ impl ClientToken {
             Ok(given) => {
                 let authorization = header(&given.access_token)
                     .unwrap_or_else(|| HeaderValue::from_static("Bearer"));
-                self.kept().granted(authorization, given.expires_in, asked_at);
+                let mut kept = self.kept();
+                if kept.failures > 0 {
+                    tracing::info!(attempt = kept.failures + 1, "got a client token again");
+                }
+                kept.granted(authorization, given.expires_in, asked_at);
                 None
             }
             Err(fault) => {
-                tracing::debug!(fault = %CallFault::from(fault.clone()), "got no client token");
-                self.kept().failed(fault.clone(), Instant::now());
+                let mut kept = self.kept();
+                if kept.failures == 0 {
+                    tracing::warn!(fault = %CallFault::from(fault.clone()), "got no client token");
+                }
+                kept.failed(fault.clone(), Instant::now());
                 Some(fault)
             }
         };
