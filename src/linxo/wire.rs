@@ -1,0 +1,222 @@
+//! The HTTP client behind a seam: one request out, one head and its body back, under one deadline.
+//!
+//! HTTP/1 only. Over HTTP/2 the client keeps one connection for the whole host, above the server's
+//! stream limit requests wait inside it, and one broken connection would make every question under
+//! way uncertain at once; here it is one question each.
+//!
+//! Promises:
+//! - a request ends by its deadline, head and body together; connecting has at most half of it;
+//! - nothing is redirected or repeated, save a request that provably never left (a pooled connection
+//!   found closed);
+//! - a fault says whether the request may have reached the server, and its text has no URL in it.
+//!
+//! Knows nothing of: what an answer means. The only file of the room that names `reqwest`, so that
+//! another client can take its place.
+
+use std::error::Error;
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use reqwest::{Client, Request, Response};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::fault::SourceError;
+use super::retry_after;
+use crate::ids::Timestamp;
+
+/// Below what servers and load balancers commonly allow (60 s), so that we close first.
+const IDLE: Duration = Duration::from_secs(55);
+const LONGEST_CONNECT: Duration = Duration::from_secs(5);
+const USER_AGENT: &str = concat!("linxo-kafka-bridge/", env!("CARGO_PKG_VERSION"));
+/// The longest text of a transport fault, in bytes.
+const LONGEST_TEXT: usize = 300;
+
+/// The connections to the source.
+pub(super) struct Wire {
+    client: Client,
+    timeout: Duration,
+}
+
+/// One request.
+pub(super) struct Call {
+    /// Where to.
+    pub(super) url: Url,
+    /// A JSON body makes it a POST, none a GET.
+    pub(super) json: Option<Vec<u8>>,
+    /// In whose name.
+    pub(super) authorization: Option<HeaderValue>,
+    /// The header that names the user.
+    pub(super) user: Option<(HeaderName, HeaderValue)>,
+}
+
+/// Why there is no answer, or not all of it.
+#[derive(Clone, Debug)]
+pub(super) enum WireFault {
+    /// The deadline passed.
+    Timeout {
+        /// Whether the request may have reached the server.
+        sent: bool,
+    },
+    /// The connection failed.
+    Lost {
+        /// Whether the request may have reached the server.
+        sent: bool,
+        /// What the client says.
+        what: String,
+    },
+}
+
+impl WireFault {
+    fn from(error: reqwest::Error) -> Self {
+        let sent = !(error.is_connect() || error.is_builder());
+        if error.is_timeout() {
+            return Self::Timeout { sent };
+        }
+        Self::Lost { sent, what: described(error) }
+    }
+}
+
+impl Wire {
+    /// Prepares connections that reach these hosts, `idle` of them kept open.
+    pub(super) fn new(
+        hosts: [&Url; 2],
+        timeout: Duration,
+        idle: usize,
+    ) -> Result<Self, SourceError> {
+        // An error means that a provider is there already, which is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut builder = Client::builder()
+            .default_headers(headers)
+            .user_agent(USER_AGENT)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(LONGEST_CONNECT.min(timeout / 2))
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(idle.max(1))
+            .tcp_nodelay(true);
+        if hosts.iter().any(|url| is_loopback(url)) {
+            // A proxy of the environment cannot reach this machine's own loopback.
+            builder = builder.no_proxy();
+        }
+        if hosts.iter().all(|url| url.scheme() == "http") {
+            // Without TLS the machine needs no CA certificates.
+            builder = builder.tls_certs_only([]);
+        }
+        let client =
+            builder.build().map_err(|error| SourceError::Https { source: Box::new(error) })?;
+        Ok(Self { client, timeout })
+    }
+
+    /// Sends and waits for the head of the answer.
+    pub(super) async fn send(&self, call: Call) -> Result<Reply, WireFault> {
+        let method = if call.json.is_some() { Method::POST } else { Method::GET };
+        let mut request = Request::new(method, call.url);
+        let headers = request.headers_mut();
+        if let Some(authorization) = call.authorization {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        if let Some((name, value)) = call.user {
+            headers.insert(name, value);
+        }
+        if let Some(json) = call.json {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(json.into());
+        }
+        let deadline = Instant::now() + self.timeout;
+        match timeout_at(deadline, self.client.execute(request)).await {
+            Ok(Ok(response)) => Ok(Reply { response, deadline }),
+            Ok(Err(error)) => Err(WireFault::from(error)),
+            // Connecting would have ended at half of the time.
+            Err(_) => Err(WireFault::Timeout { sent: true }),
+        }
+    }
+}
+
+/// The head of an answer; its body is still to be read.
+pub(super) struct Reply {
+    response: Response,
+    deadline: Instant,
+}
+
+impl Reply {
+    /// The status of the head.
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The `Location` as given.
+    pub(super) fn location(&self) -> Option<&[u8]> {
+        self.response.headers().get(http::header::LOCATION).map(HeaderValue::as_bytes)
+    }
+
+    /// The wait that the head asks for.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let headers = self.response.headers();
+        let date = headers.get(DATE).map(HeaderValue::as_bytes);
+        retry_after::wait(headers.get(RETRY_AFTER)?.as_bytes(), date, Timestamp::now())
+    }
+
+    /// The length of the body, where the head tells it.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// Gives the rest of the body that much more time.
+    pub(super) fn allow(&mut self, longer: Duration) {
+        self.deadline += longer;
+    }
+
+    /// The next bytes of the body; none at its end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, WireFault> {
+        match timeout_at(self.deadline, self.response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(WireFault::Lost { sent: true, what: described(error) }),
+            Err(_) => Err(WireFault::Timeout { sent: true }),
+        }
+    }
+
+    /// A small body as a whole, for tokens and error codes; cut after `limit` bytes.
+    pub(super) async fn small_body(mut self, limit: usize) -> Result<Vec<u8>, WireFault> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            let chunk = chunk.as_ref();
+            let free = limit - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(free)]);
+            if chunk.len() >= free {
+                break;
+            }
+        }
+        Ok(body)
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// The error and its causes in one line. The URL is taken out: it can name a user.
+fn described(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= LONGEST_TEXT).last();
+    if text.len() > LONGEST_TEXT {
+        text.truncate(end.unwrap_or(0));
+    }
+    text
+}
