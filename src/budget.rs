@@ -9,7 +9,7 @@
 //!
 //! Knows nothing of: queues, workers, what is asked.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ struct State {
     waiting: [VecDeque<oneshot::Sender<Slot>>; Class::ALL.len()],
     /// Which of active and keep-alive is served next when both wait.
     active_is_next: bool,
+    /// Questions per second that each partition's queues need.
+    required: BTreeMap<i32, f64>,
 }
 
 /// Leave to ask one question; given back when dropped.
@@ -68,6 +70,7 @@ impl Budget {
             free_slots: max_in_flight,
             waiting: Default::default(),
             active_is_next: true,
+            required: BTreeMap::new(),
         };
         let shared = Shared { state: Mutex::new(state), refill: Notify::new() };
         Self { shared: Arc::new(shared) }
@@ -79,6 +82,16 @@ impl Budget {
         state.refill();
         state.rate = rate;
         self.shared.serve(&mut state);
+    }
+
+    /// Notes how many questions per second a partition's queues need; nothing when it is let go.
+    pub fn require(&self, partition: i32, per_second: f64) {
+        self.shared.lock().required.insert(partition, per_second);
+    }
+
+    /// How many questions per second all queues need.
+    pub fn required(&self) -> f64 {
+        self.shared.lock().required.values().sum()
     }
 
     /// Leave to ask right now, unless others wait or the budget is spent.

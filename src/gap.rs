@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ConnectionId, GapId, QueueId, SubscriptionId, Timestamp, UserId};
+use crate::metrics::{self, GapCause};
 
 /// Why events were or may have been lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,6 +76,29 @@ impl Certainty {
         match self {
             Self::Certain => "CERTAIN",
             Self::Possible => "POSSIBLE",
+        }
+    }
+}
+
+impl From<Cause> for GapCause {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::QueueExpired => Self::QueueExpired,
+            Cause::QueueGone => Self::QueueGone,
+            Cause::CredentialRefused => Self::CredentialRefused,
+            Cause::AnswerLost => Self::AnswerLost,
+            Cause::InstanceLost => Self::InstanceLost,
+            Cause::EventIdJump => Self::EventIdJump,
+            Cause::Other => Self::Other,
+        }
+    }
+}
+
+impl From<Certainty> for metrics::Certainty {
+    fn from(certainty: Certainty) -> Self {
+        match certainty {
+            Certainty::Certain => Self::Certain,
+            Certainty::Possible => Self::Possible,
         }
     }
 }

@@ -57,6 +57,9 @@ pub mod admin;
 /// Puts the rooms together and runs them.
 pub mod service;
 
+/// Reaches out to everything configured and says what to do about it.
+pub mod check;
+
 /// That the parts which must never stand still do not.
 pub mod pulse;
 

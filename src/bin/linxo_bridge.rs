@@ -1,1 +1,211 @@
-fn main() {}
+//! `linxo-bridge`: drains the event queues of Linxo users into Kafka.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use linxo_kafka_bridge::config::{Config, LogFormat};
+use linxo_kafka_bridge::credential::KeyRing;
+use linxo_kafka_bridge::kafka::Clients;
+use linxo_kafka_bridge::service::{self, ServiceError, Setting};
+use linxo_kafka_bridge::topics::{self, TopicDesk};
+use linxo_kafka_bridge::{check, demo};
+
+/// Exit code of a configuration that cannot be used.
+const CONFIGURATION: u8 = 64;
+
+#[derive(Parser)]
+#[command(name = "linxo-bridge", version, about, long_about = None)]
+struct Arguments {
+    /// The configuration, TOML; `LINXO_BRIDGE__SECTION__KEY` variables count over it.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service.
+    Serve,
+    /// Reach out to everything configured; one line a finding, with what to do.
+    Check,
+    /// Make the topics, or compare them with what they should be.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Ask the service's own /readyz; for containers.
+    Healthcheck,
+    /// Show what the bridge does: simulator, in-process cluster and bridge in one process.
+    Demo(demo::Options),
+}
+
+#[derive(Subcommand)]
+enum TopicsCommand {
+    /// Make the missing ones with the right settings, and say what differs on those that exist.
+    Create,
+    /// Say what is there and what differs.
+    Describe,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Command::Demo(options) = &arguments.command {
+        return in_runtime(demo::run(options.clone()));
+    }
+    let config = match Config::load(arguments.config.as_deref(), environment()) {
+        Ok(config) => config,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(CONFIGURATION);
+        }
+    };
+    match arguments.command {
+        Command::Serve => {
+            if let Err(error) = log(&config.service.log, config.service.log_format) {
+                eprintln!("service.log = {:?}: {error}; give a level or target=level", config.service.log);
+                return ExitCode::from(CONFIGURATION);
+            }
+            in_runtime(serve(config))
+        }
+        Command::Check => in_runtime(check::run(config)),
+        Command::Topics(TopicsCommand::Create) => in_runtime(create_topics(config)),
+        Command::Topics(TopicsCommand::Describe) => in_runtime(describe_topics(config)),
+        Command::Healthcheck => in_runtime(check::healthcheck(config)),
+        Command::Demo(_) => ExitCode::SUCCESS,
+    }
+}
+
+/// One thread does all that is asynchronous: a poll that comes back empty wakes nobody else.
+/// Publishing and the group have threads of their own.
+fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    // the TLS provider has to be chosen before the first client; a second choice changes nothing
+    rustls::crypto::ring::default_provider().install_default().ok();
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            eprintln!("the runtime cannot be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> ExitCode {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "linxo-bridge starts");
+    let keys = match keys(&config) {
+        Ok(keys) => keys,
+        Err(error) => {
+            eprintln!("credentials.key_file: {error}");
+            return ExitCode::from(CONFIGURATION);
+        }
+    };
+    let (running, _) = tokio::sync::oneshot::channel();
+    match service::serve(config, Setting { keys, shape: None }, running, stop_requested()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "linxo-bridge ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn keys(config: &Config) -> Result<KeyRing, ServiceError> {
+    match &config.credentials.key_file {
+        Some(path) => Ok(KeyRing::from_file(path)?),
+        None => Ok(KeyRing::from_text("")?),
+    }
+}
+
+async fn create_topics(config: Config) -> ExitCode {
+    let desk = match desk(&config) {
+        Ok(desk) => desk,
+        Err(code) => return code,
+    };
+    match desk.create().await {
+        Ok(made) => {
+            for topic in &made {
+                println!("made {topic}");
+            }
+            if made.is_empty() {
+                println!("nothing was missing");
+            }
+        }
+        Err(error) => return failed(&error),
+    }
+    tell_differences(&desk).await
+}
+
+async fn describe_topics(config: Config) -> ExitCode {
+    let desk = match desk(&config) {
+        Ok(desk) => desk,
+        Err(code) => return code,
+    };
+    match desk.describe().await {
+        Ok(described) => {
+            for (wanted, found) in &described {
+                match found {
+                    Some(found) => println!("{}: {} partitions", wanted.name, found.partitions),
+                    None => println!("{}: missing", wanted.name),
+                }
+            }
+        }
+        Err(error) => return failed(&error),
+    }
+    tell_differences(&desk).await
+}
+
+async fn tell_differences(desk: &TopicDesk) -> ExitCode {
+    match desk.describe().await {
+        Ok(described) => {
+            for difference in topics::differences(&described) {
+                println!("differs: {difference}");
+            }
+        }
+        Err(error) => return failed(&error),
+    }
+    match desk.fitness().await {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn desk(config: &Config) -> Result<TopicDesk, ExitCode> {
+    TopicDesk::new(&Clients::new(&config.kafka), &config.topics).map_err(|error| failed(&error))
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+/// The variables of the environment that are text; others cannot be ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn log(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error>> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+/// Resolves at SIGTERM or SIGINT.
+async fn stop_requested() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        _ => {
+            tracing::error!("signals cannot be heard, only a kill ends this process");
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -6,6 +6,8 @@
 //!
 //! Knows nothing of: topics, schemas, states.
 
+use crate::metrics::ActionLabel;
+
 /// What a user can be asked to do. Source: linxo-api.md 4 and 5 (channel events and statuses).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
@@ -101,6 +103,27 @@ pub fn sync_sign(event_type: &str) -> Option<SyncSign> {
     }
 }
 
+/// The sign of the last event in an answer that gives one, by the look of its bytes: what it gets
+/// wrong changes how often a queue is asked, never what is published.
+pub fn sync_sign_of_answer(body: &[u8]) -> Option<SyncSign> {
+    let sign = memchr::memmem::rfind(body, b"\"SYNC_ALL_")?;
+    let text = &body[sign + 1..];
+    let end = memchr::memchr(b'"', text)?;
+    sync_sign(std::str::from_utf8(&text[..end]).ok()?)
+}
+
+impl From<Action> for ActionLabel {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::AuthFailed => Self::AuthFailed,
+            Action::TokenExpired => Self::TokenExpired,
+            Action::PasswordChangeRequired => Self::PasswordChangeRequired,
+            Action::UserActionRequired => Self::UserActionRequired,
+            Action::ChallengeRequired => Self::ChallengeRequired,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +137,15 @@ mod tests {
         }
         assert_eq!(Action::from_source("SUCCESS"), None);
         assert_eq!(Action::from_source("auth_failed"), None);
+    }
+
+    #[test]
+    fn the_last_sign_of_an_answer_counts() {
+        let answer = br#"[{"event_type": "SYNC_ALL_STARTED"}, {"event_type":"SYNC_ALL_SUCCESS"}, {"event_type":"X"}]"#;
+        assert_eq!(sync_sign_of_answer(answer), Some(SyncSign::Ended));
+        assert_eq!(sync_sign_of_answer(&answer[..40]), Some(SyncSign::Started));
+        assert_eq!(sync_sign_of_answer(br#"[{"event_type":"X"}]"#), None);
+        assert_eq!(sync_sign_of_answer(br#"["SYNC_ALL_"#), None);
     }
 
     #[test]

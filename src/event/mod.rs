@@ -17,11 +17,12 @@ mod redaction;
 
 use std::borrow::Cow;
 
-pub use action::{Action, RaisedAction, SyncSign, sync_sign};
+pub use action::{Action, RaisedAction, SyncSign, sync_sign, sync_sign_of_answer};
 pub use redaction::Redaction;
 use thiserror::Error;
 
 use crate::ids::Timestamp;
+use crate::metrics::DeadLetterReason;
 
 /// An event as a queue handed it out.
 #[derive(Clone, Debug, PartialEq)]
@@ -232,6 +233,26 @@ impl AnswerFault {
         match self {
             Self::NotJson => "not_json",
             Self::NotAnArray => "not_an_array",
+        }
+    }
+}
+
+impl From<BadElementReason> for DeadLetterReason {
+    fn from(reason: BadElementReason) -> Self {
+        match reason {
+            BadElementReason::NotAnObject => Self::NotAnObject,
+            BadElementReason::MissingId => Self::MissingId,
+            BadElementReason::MissingType => Self::MissingType,
+            BadElementReason::WrongType => Self::WrongType,
+        }
+    }
+}
+
+impl From<AnswerFault> for DeadLetterReason {
+    fn from(fault: AnswerFault) -> Self {
+        match fault {
+            AnswerFault::NotJson => Self::NotJson,
+            AnswerFault::NotAnArray => Self::NotAnArray,
         }
     }
 }

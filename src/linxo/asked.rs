@@ -18,6 +18,7 @@
 use std::time::Duration;
 
 use super::room::Answer;
+use crate::metrics::PollOutcome;
 
 /// What one question came to.
 #[derive(Debug)]
@@ -104,75 +105,6 @@ impl Asked {
             Shape::Filled => Self::Events(body),
             Shape::Empty => Self::EmptyList,
             Shape::Neither => Self::Malformed(body),
-        }
-    }
-}
-
-/// The label `outcome` of `polls_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PollOutcome {
-    /// [`Asked::Events`].
-    Events,
-    /// [`Asked::Empty`].
-    Empty,
-    /// [`Asked::EmptyList`].
-    EmptyList,
-    /// [`Asked::Dead`].
-    Dead,
-    /// [`Asked::Unauthorized`].
-    Unauthorized,
-    /// [`Asked::Forbidden`].
-    Forbidden,
-    /// [`Asked::Throttled`].
-    Throttled,
-    /// [`Asked::ServerError`].
-    ServerError,
-    /// [`Asked::Timeout`].
-    Timeout,
-    /// [`Asked::TransportError`].
-    TransportError,
-    /// [`Asked::Broken`].
-    Broken,
-    /// [`Asked::Oversized`].
-    Oversized,
-    /// [`Asked::Malformed`].
-    Malformed,
-}
-
-impl PollOutcome {
-    /// Every outcome there is, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
-        Self::Events,
-        Self::Empty,
-        Self::EmptyList,
-        Self::Dead,
-        Self::Unauthorized,
-        Self::Forbidden,
-        Self::Throttled,
-        Self::ServerError,
-        Self::Timeout,
-        Self::TransportError,
-        Self::Broken,
-        Self::Oversized,
-        Self::Malformed,
-    ];
-
-    /// The value of the label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Events => "events",
-            Self::Empty => "empty",
-            Self::EmptyList => "empty_list",
-            Self::Dead => "dead",
-            Self::Unauthorized => "unauthorized",
-            Self::Forbidden => "forbidden",
-            Self::Throttled => "throttled",
-            Self::ServerError => "server_error",
-            Self::Timeout => "timeout",
-            Self::TransportError => "transport_error",
-            Self::Broken => "broken",
-            Self::Oversized => "oversized",
-            Self::Malformed => "malformed",
         }
     }
 }

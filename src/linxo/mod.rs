@@ -24,9 +24,9 @@ mod tests;
 mod token;
 mod wire;
 
-pub use asked::{Asked, PollOutcome};
+pub use asked::Asked;
 pub use fault::{CallFault, SourceError};
 pub use room::{Answer, Room};
 pub use settings::{Bearer, DEFAULT_SCOPE, SourceSettings, UserNaming};
 pub use source::{Checked, Source};
-pub use token::{TokenObserver, TokenOutcome, UserToken};
+pub use token::{TokenObserver, UserToken};

@@ -21,6 +21,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::fault::CallFault;
+use crate::metrics::TokenOutcome;
 use super::wire::{Call, Reply, Wire, WireFault};
 
 /// A token is renewed this long before it runs out, or a tenth of its life before when that is less.
@@ -40,31 +41,6 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// Is told what each token request came to.
 pub type TokenObserver = Arc<dyn Fn(TokenOutcome) + Send + Sync>;
-
-/// The label `outcome` of `token_requests_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TokenOutcome {
-    /// A token was given.
-    Ok,
-    /// The credential is refused.
-    Refused,
-    /// No usable answer.
-    Error,
-}
-
-impl TokenOutcome {
-    /// Every outcome there is.
-    pub const ALL: [Self; 3] = [Self::Ok, Self::Refused, Self::Error];
-
-    /// The value of the label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Error => "error",
-        }
-    }
-}
 
 /// A user's own access token, as just given.
 pub struct UserToken {

@@ -24,6 +24,8 @@ use http::{HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 use thiserror::Error;
+
+use crate::metrics::RegistryOutcome;
 use url::Url;
 
 use answer::{Answered, shown};
@@ -37,31 +39,6 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// Is told what each call came to.
 pub type RegistryObserver = Arc<dyn Fn(RegistryOutcome) + Send + Sync>;
-
-/// The label `outcome` of `registry_requests_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RegistryOutcome {
-    /// The registry did what was asked.
-    Ok,
-    /// It answered and would not: incompatible, invalid, unknown, no right.
-    Refused,
-    /// No usable answer.
-    Error,
-}
-
-impl RegistryOutcome {
-    /// Every outcome there is.
-    pub const ALL: [Self; 3] = [Self::Ok, Self::Refused, Self::Error];
-
-    /// The value of the label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Error => "error",
-        }
-    }
-}
 
 /// Why the registry gave no id or schema. Only [`RegistryFault::Away`] is worth another try.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

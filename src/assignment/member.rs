@@ -1,0 +1,182 @@
+//! The thread that polls the group, and what its callbacks do.
+//!
+//! Promises: every assignment begins at the beginning of the partition and is paused at once: the
+//! member owns partitions and reads nothing (`load` does the reading, and asking for committed
+//! offsets would block behind a predecessor's open transaction, kafka-from-rust 13 rule 7).
+//!
+//! Knows nothing of: what a partition holds.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+
+use super::{Decision, Ownership};
+
+const POLL: Duration = Duration::from_millis(100);
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What runs on the thread.
+pub(super) struct Member {
+    pub(super) config: ClientConfig,
+    pub(super) topic: String,
+    pub(super) drain: Duration,
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) decisions: mpsc::Sender<Decision>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Member {
+    pub(super) fn run(self) {
+        let mut is_first = true;
+        while !self.stop.load(Ordering::Relaxed) {
+            match self.join() {
+                Ok(consumer) => {
+                    is_first = true;
+                    self.poll(&consumer);
+                    // the publisher must not take metadata of a member that is gone
+                    self.ownership.set_member(None);
+                    let lost = self.ownership.all();
+                    if !lost.is_empty() && !self.stop.load(Ordering::Relaxed) {
+                        self.ownership.take_away(&lost);
+                        self.tell(Decision::Lost(lost));
+                    }
+                }
+                Err(error) => {
+                    if is_first {
+                        tracing::warn!(%error, "cannot join the group, trying again");
+                    }
+                    is_first = false;
+                }
+            }
+            self.pause();
+        }
+    }
+
+    fn join(&self) -> Result<Arc<BaseConsumer<GroupContext>>, KafkaError> {
+        let context = GroupContext {
+            drain: self.drain,
+            ownership: Arc::clone(&self.ownership),
+            decisions: self.decisions.clone(),
+            stop: Arc::clone(&self.stop),
+        };
+        let consumer: BaseConsumer<GroupContext> = self.config.create_with_context(context)?;
+        consumer.subscribe(&[&self.topic])?;
+        let consumer = Arc::new(consumer);
+        self.ownership.set_member(Some(Arc::clone(&consumer)));
+        Ok(consumer)
+    }
+
+    /// Polls until the member is stopped or thrown out.
+    fn poll(&self, consumer: &BaseConsumer<GroupContext>) {
+        while !self.stop.load(Ordering::Relaxed) {
+            match consumer.poll(POLL) {
+                Some(Err(error)) if is_fatal(consumer, &error) => {
+                    tracing::warn!(%error, "the group threw this member out, joining anew");
+                    return;
+                }
+                Some(Err(error)) => tracing::debug!(%error, "the group goes on"),
+                // records that were on their way when the partition was paused
+                Some(Ok(_)) | None => {}
+            }
+        }
+    }
+
+    fn tell(&self, decision: Decision) {
+        if self.decisions.blocking_send(decision).is_err() {
+            tracing::debug!("nobody listens to the group any more");
+        }
+    }
+
+    fn pause(&self) {
+        // a channel that nobody sends on: the wait can be read as what it is
+        let (_keep, never) = std_mpsc::channel::<()>();
+        let _timed_out = never.recv_timeout(AGAIN).is_err();
+    }
+}
+
+fn is_fatal(consumer: &BaseConsumer<GroupContext>, error: &KafkaError) -> bool {
+    matches!(error, KafkaError::MessageConsumptionFatal(_))
+        || consumer.client().fatal_error().is_some()
+}
+
+/// What the group's callbacks work with.
+pub(super) struct GroupContext {
+    drain: Duration,
+    ownership: Arc<Ownership>,
+    decisions: mpsc::Sender<Decision>,
+    stop: Arc<AtomicBool>,
+}
+
+impl ClientContext for GroupContext {}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        happening: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        match happening {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
+            other => {
+                tracing::warn!(error = %KafkaError::Rebalance(other.into()), "the group cannot be shared out");
+            }
+        }
+    }
+}
+
+impl GroupContext {
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
+        let assigned = partitions
+            .set_all_offsets(Offset::Beginning)
+            .and_then(|()| consumer.incremental_assign(partitions))
+            .and_then(|()| consumer.pause(partitions));
+        if let Err(error) = assigned {
+            tracing::error!(%error, "partitions cannot be taken over");
+            return;
+        }
+        let numbers = partitions.elements().into_iter().map(|element| element.partition());
+        let granted = self.ownership.grant(numbers);
+        if !granted.is_empty() {
+            self.tell(Decision::Granted(granted));
+        }
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
+        let numbers = partitions.elements().into_iter().map(|element| element.partition());
+        let revoked = self.ownership.owned(numbers);
+        let is_lost = consumer.assignment_lost();
+        if !revoked.is_empty() && !self.stop.load(Ordering::Relaxed) {
+            if is_lost {
+                self.ownership.take_away(&revoked);
+                self.tell(Decision::Lost(revoked.clone()));
+            } else {
+                let (done, drained) = std_mpsc::channel();
+                self.tell(Decision::Revoked(revoked.clone(), done));
+                // told, or the other end gone: drained either way
+                if drained.recv_timeout(self.drain) == Err(std_mpsc::RecvTimeoutError::Timeout) {
+                    tracing::warn!(partitions = revoked.len(), "drain took longer than service.drain, the rest is published late");
+                }
+            }
+        }
+        self.ownership.take_away(&revoked);
+        if let Err(error) = consumer.incremental_unassign(partitions) {
+            // at close the protocol can be none, and there is nothing to give back
+            tracing::debug!(%error, "partitions were not given back one by one");
+        }
+    }
+
+    fn tell(&self, decision: Decision) {
+        if self.decisions.blocking_send(decision).is_err() {
+            tracing::debug!("nobody listens to the group any more");
+        }
+    }
+}

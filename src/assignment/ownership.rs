@@ -1,0 +1,82 @@
+//! The partitions that are ours, and proof of it for the publisher.
+//!
+//! Promises: a partition that was revoked or lost is no longer ours before the group is told that
+//! it was let go of; a token is given once.
+//!
+//! Knows nothing of: how decisions come about.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
+
+use super::member::GroupContext;
+
+/// Shared between the thread of the group and the publisher.
+#[derive(Default)]
+pub struct Ownership {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    owned: BTreeMap<i32, u64>,
+    last_token: u64,
+    member: Option<Arc<BaseConsumer<GroupContext>>>,
+}
+
+impl Ownership {
+    /// Whether the partition is ours, by this very grant.
+    pub fn is_owned(&self, partition: i32, token: u64) -> bool {
+        self.lock().owned.get(&partition) == Some(&token)
+    }
+
+    /// How many partitions are ours.
+    pub fn count(&self) -> usize {
+        self.lock().owned.len()
+    }
+
+    /// The group metadata as it is now. Taken before the look whether a partition is ours.
+    pub fn member(&self) -> Option<ConsumerGroupMetadata> {
+        let member = self.lock().member.clone();
+        member.and_then(|member| member.group_metadata())
+    }
+
+    pub(super) fn set_member(&self, member: Option<Arc<BaseConsumer<GroupContext>>>) {
+        self.lock().member = member;
+    }
+
+    pub(super) fn grant(&self, partitions: impl Iterator<Item = i32>) -> Vec<(i32, u64)> {
+        let mut state = self.lock();
+        let mut granted = Vec::new();
+        for partition in partitions {
+            state.last_token += 1;
+            let token = state.last_token;
+            state.owned.insert(partition, token);
+            granted.push((partition, token));
+        }
+        granted
+    }
+
+    pub(super) fn owned(&self, partitions: impl Iterator<Item = i32>) -> Vec<(i32, u64)> {
+        let state = self.lock();
+        partitions.filter_map(|partition| Some((partition, *state.owned.get(&partition)?))).collect()
+    }
+
+    pub(super) fn all(&self) -> Vec<(i32, u64)> {
+        self.lock().owned.iter().map(|(partition, token)| (*partition, *token)).collect()
+    }
+
+    pub(super) fn take_away(&self, partitions: &[(i32, u64)]) {
+        let mut state = self.lock();
+        for (partition, token) in partitions {
+            if state.owned.get(partition) == Some(token) {
+                state.owned.remove(partition);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,220 @@
+//! `linxo-bridge check`: reaches out to everything configured and says what to do about it.
+//!
+//! Promises: changes nothing anywhere; one line a finding; success only when all is well.
+//!
+//! Knows nothing of: the service.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::credential::KeyRing;
+use crate::kafka::{self, Clients};
+use crate::metrics::Metrics;
+use crate::record::Topics;
+use crate::registry::Compatibility;
+use crate::service::{registry, source};
+use crate::topics::{self, TopicDesk};
+
+/// Collects findings and prints each as it comes.
+#[derive(Default)]
+struct Findings {
+    faults: usize,
+}
+
+impl Findings {
+    fn good(&mut self, what: &str) {
+        println!("ok    {what}");
+    }
+
+    fn note(&mut self, what: &str) {
+        println!("note  {what}");
+    }
+
+    fn fault(&mut self, what: &str) {
+        self.faults += 1;
+        println!("FAULT {what}");
+    }
+}
+
+/// Runs every check.
+pub async fn run(config: Config) -> ExitCode {
+    let mut findings = Findings::default();
+    findings.good("configuration");
+    keys(&config, &mut findings);
+    let metrics = match Metrics::new(env!("CARGO_PKG_VERSION"), "check") {
+        Ok(metrics) => Arc::new(metrics),
+        Err(error) => {
+            findings.fault(&format!("metrics: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    linxo(&config, &metrics, &mut findings).await;
+    let queues = kafka(&config, &mut findings).await;
+    schemas(&config, &metrics, &mut findings).await;
+    if let Some(queues) = queues {
+        budget(&config, queues, &mut findings);
+    }
+    if findings.faults == 0 {
+        println!("all is well");
+        ExitCode::SUCCESS
+    } else {
+        println!("{} to mend", findings.faults);
+        ExitCode::FAILURE
+    }
+}
+
+/// Asks the service's own `/readyz`.
+pub async fn healthcheck(config: Config) -> ExitCode {
+    match crate::admin::ask_readyz(config.admin.listen).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn keys(config: &Config, findings: &mut Findings) {
+    let Some(path) = &config.credentials.key_file else { return };
+    match KeyRing::from_file(path) {
+        Ok(keys) => findings.good(&format!("{} keys to seal credentials", keys.key_ids().count())),
+        Err(error) => findings.fault(&format!("credentials.key_file: {error}")),
+    }
+}
+
+async fn linxo(config: &Config, metrics: &Arc<Metrics>, findings: &mut Findings) {
+    let source = match source(config, metrics) {
+        Ok(source) => source,
+        Err(error) => return findings.fault(&error.to_string()),
+    };
+    let checked = source.check().await;
+    match checked.api {
+        Ok(status) => findings.good(&format!("linxo.api_url answers ({status} to an unknown queue)")),
+        Err(fault) => findings.fault(&format!("linxo.api_url does not answer as it should: {fault}")),
+    }
+    match checked.token {
+        None => findings.note(
+            "no client credentials: only subscriptions with an access token of their own can be served",
+        ),
+        Some(Ok(life)) => findings.good(&match life {
+            Some(life) => format!("client credentials are good, tokens live {life:?}"),
+            None => "client credentials are good".to_owned(),
+        }),
+        Some(Err(fault)) => findings.fault(&format!("client credentials: {fault}")),
+    }
+}
+
+/// Looks at the cluster and the topics; answers how many subscriptions there are.
+async fn kafka(config: &Config, findings: &mut Findings) -> Option<usize> {
+    let clients = Clients::new(&config.kafka);
+    let desk = match TopicDesk::new(&clients, &config.topics) {
+        Ok(desk) => desk,
+        Err(error) => {
+            findings.fault(&error.to_string());
+            return None;
+        }
+    };
+    let described = match desk.describe().await {
+        Ok(described) => described,
+        Err(error) => {
+            findings.fault(&format!("kafka.bootstrap_servers: {error}"));
+            return None;
+        }
+    };
+    findings.good("kafka answers");
+    for difference in topics::differences(&described) {
+        findings.note(&difference);
+    }
+    let shape = match topics::fitness_of(&described, &config.topics) {
+        Ok(shape) => shape,
+        Err(error) => {
+            findings.fault(&error.to_string());
+            return None;
+        }
+    };
+    findings.good("topics are as they must be");
+    count(config, clients, shape.partitions, findings).await
+}
+
+async fn count(
+    config: &Config,
+    clients: Clients,
+    partitions: i32,
+    findings: &mut Findings,
+) -> Option<usize> {
+    let topic = config.topics.subscriptions();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut users: HashMap<Vec<u8>, bool> = HashMap::new();
+        let all: Vec<i32> = (0..partitions).collect();
+        kafka::read_to_end(&clients, &topic, &all, Duration::from_secs(60), |record| {
+            users.insert(record.key.to_vec(), record.value.is_some());
+        })
+        .map(|()| users.into_values().filter(|is_there| *is_there).count())
+    });
+    match read.await {
+        Ok(Ok(users)) => {
+            findings.good(&format!("{users} subscriptions"));
+            Some(users)
+        }
+        Ok(Err(error)) => {
+            findings.fault(&error.to_string());
+            None
+        }
+        Err(error) => {
+            findings.fault(&format!("reading subscriptions ended badly: {error}"));
+            None
+        }
+    }
+}
+
+async fn schemas(config: &Config, metrics: &Arc<Metrics>, findings: &mut Findings) {
+    let registry = match registry(config, metrics) {
+        Ok(Some(registry)) => registry,
+        Ok(None) => return findings.note("no schema registry: single-object encoding"),
+        Err(error) => return findings.fault(&error.to_string()),
+    };
+    let topics = Topics::new(&config.topics.prefix, &config.topics.actions);
+    let mut good = 0;
+    for subject in topics.subjects() {
+        match registry.compatibility(&subject.name, subject.kind.schema_text()).await {
+            Ok(Compatibility::Compatible) => good += 1,
+            Ok(Compatibility::NoVersion) if config.schema_registry.as_ref().is_some_and(|it| it.register) => {
+                findings.note(&format!("{} has no schema yet, serve registers it", subject.name));
+            }
+            Ok(Compatibility::NoVersion) => findings.fault(&format!(
+                "{} has no schema and schema_registry.register is false: register {}",
+                subject.name,
+                subject.kind.full_name()
+            )),
+            Ok(Compatibility::Incompatible(answer)) => findings.fault(&format!(
+                "{}: the registry holds a schema that ours does not go with: {answer}",
+                subject.name
+            )),
+            Err(fault) => return findings.fault(&fault.to_string()),
+        }
+    }
+    findings.good(&format!("{good} schemas go with the registry's"));
+}
+
+/// What keeping the queues alive takes, beside what may be asked.
+fn budget(config: &Config, queues: usize, findings: &mut Findings) {
+    let required = queues as f64 / config.polling.keep_alive.as_secs_f64().max(0.001);
+    let allowed = f64::from(config.linxo.max_requests_per_second);
+    let said = format!(
+        "keeping {queues} queues alive takes {required:.1} requests per second, beside those of \
+         running synchronizations"
+    );
+    if config.linxo.max_requests_per_second == 0 {
+        findings.good(&format!("{said}; there is no limit"));
+    } else if required > allowed {
+        findings.fault(&format!(
+            "{said}; linxo.max_requests_per_second = {allowed} is too little: raise it, or \
+             polling.keep_alive"
+        ));
+    } else {
+        findings.good(&format!("{said}; {allowed} are allowed"));
+    }
+}

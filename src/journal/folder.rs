@@ -1,0 +1,137 @@
+//! The journal's folder: its UUID, its format version, its lock.
+//!
+//! Promises:
+//! - one process at a time: the lock is held until the folder is dropped, and the system lets go
+//!   of it when the process ends, however it ends;
+//! - the UUID is written durably before it is used, and never changes.
+//!
+//! Knows nothing of: rows.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::ids::JournalId;
+
+const FORMAT: &str = "linxo-bridge journal 1";
+
+/// Why a journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another process has it.
+    #[error(
+        "the journal in {} is in use by another process; give each instance a folder of its own \
+         (journal.directory)", .0.display()
+    )]
+    InUse(PathBuf),
+    /// The folder cannot be used.
+    #[error("the journal in {} cannot be used; make journal.directory a writable folder on a local disk", .directory.display())]
+    Unusable {
+        /// The folder.
+        directory: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder was written by another version, or is no journal.
+    #[error(
+        "the folder {} holds no journal that this version can read; restore it, or give \
+         journal.directory another folder", .0.display()
+    )]
+    Unknown(PathBuf),
+}
+
+/// The locked folder.
+#[derive(Debug)]
+pub struct Folder {
+    id: JournalId,
+    #[expect(dead_code, reason = "held for its lock")]
+    lock: File,
+}
+
+impl Folder {
+    /// Opens the journal in `directory`, or makes one there.
+    pub fn open(directory: &Path) -> Result<Self, JournalError> {
+        let unusable =
+            |source| JournalError::Unusable { directory: directory.to_owned(), source };
+        std::fs::create_dir_all(directory).map_err(unusable)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join("lock"))
+            .map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(JournalError::InUse(directory.to_owned()));
+            }
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        let path = directory.join("journal");
+        let id = match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                parse(&text).ok_or_else(|| JournalError::Unknown(directory.to_owned()))?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make(directory, &path).map_err(unusable)?
+            }
+            Err(source) => return Err(unusable(source)),
+        };
+        Ok(Self { id, lock })
+    }
+
+    /// The journal's UUID.
+    pub fn id(&self) -> &JournalId {
+        &self.id
+    }
+}
+
+fn parse(text: &str) -> Option<JournalId> {
+    let id = text.strip_prefix(FORMAT)?.strip_prefix('\n')?.strip_suffix('\n')?;
+    uuid::Uuid::parse_str(id).ok()?;
+    Some(JournalId::from(id))
+}
+
+fn make(directory: &Path, path: &Path) -> io::Result<JournalId> {
+    let id = JournalId::random();
+    let unfinished = directory.join("journal.new");
+    let mut file = File::create(&unfinished)?;
+    file.write_all(format!("{FORMAT}\n{id}\n").as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    File::open(directory)?.sync_all()?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_uuid_is_made_once_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Folder::open(directory.path()).unwrap().id().clone();
+        let second = Folder::open(directory.path()).unwrap().id().clone();
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn a_second_process_is_refused_while_the_first_lives() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Folder::open(directory.path()).unwrap();
+        let second = Folder::open(directory.path());
+        assert!(matches!(second, Err(JournalError::InUse(_))));
+        drop(first);
+        assert!(Folder::open(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn a_folder_of_another_format_is_refused_and_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        std::fs::write(&path, "linxo-bridge journal 9\nsomething\n").unwrap();
+        assert!(matches!(Folder::open(directory.path()), Err(JournalError::Unknown(_))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "linxo-bridge journal 9\nsomething\n");
+    }
+}

@@ -1,0 +1,134 @@
+//! Reading partitions from the beginning to the end, under `read_committed`.
+//!
+//! Promises: when [`read_to_end`] answers Ok, every record that any writer had written before the
+//! call and whose transaction was committed has been seen, in order. It waits for the transaction
+//! a dead predecessor left open (kafka-from-rust 13, rule 8: plain end-of-partition misses it).
+//!
+//! Blocks; for a thread that may. Knows nothing of: what the records mean.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+use super::Clients;
+
+/// One record of a compacted topic; a value of `None` is a removal.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The partition it was read from.
+    pub partition: i32,
+    /// Its key.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Why partitions could not be read to their ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The cluster did not answer, or refused.
+    #[error("topic {topic} cannot be read: {source}; kafka must be reachable and grant read on it")]
+    Kafka {
+        /// The topic.
+        topic: String,
+        /// What the client said.
+        #[source]
+        source: KafkaError,
+    },
+    /// The end was not reached in time.
+    #[error(
+        "topic {topic} was not read to its end within {waited:?}, {left} partitions are left; a \
+         transaction that another instance left open may hold it up"
+    )]
+    TimedOut {
+        /// The topic.
+        topic: String,
+        /// How long it was tried.
+        waited: Duration,
+        /// How many partitions are missing.
+        left: usize,
+    },
+}
+
+const STEP: Duration = Duration::from_millis(10);
+const ONE_CALL: Duration = Duration::from_secs(10);
+
+/// Reads `partitions` of `topic` from the beginning to what is their end now, and hands each
+/// record with a key to `each`.
+pub fn read_to_end(
+    clients: &Clients,
+    topic: &str,
+    partitions: &[i32],
+    patience: Duration,
+    mut each: impl FnMut(Record<'_>),
+) -> Result<(), ReadError> {
+    let deadline = Instant::now() + patience;
+    let fault = |source| ReadError::Kafka { topic: topic.to_owned(), source };
+    let timed_out =
+        |left| ReadError::TimedOut { topic: topic.to_owned(), waited: patience, left };
+
+    let as_written: BaseConsumer = clients.uncommitted_reader().create().map_err(fault)?;
+    let reader: BaseConsumer = clients.committed_reader().create().map_err(fault)?;
+    let mut assignment = TopicPartitionList::new();
+    for &partition in partitions {
+        let (_, written) =
+            as_written.fetch_watermarks(topic, partition, ONE_CALL).map_err(fault)?;
+        loop {
+            let (_, committed) =
+                reader.fetch_watermarks(topic, partition, ONE_CALL).map_err(fault)?;
+            if committed >= written {
+                break;
+            }
+            if Instant::now() >= deadline {
+                return Err(timed_out(partitions.len()));
+            }
+            // nothing is assigned yet: this only waits and serves the client's own events
+            if let Some(Err(error)) = reader.poll(STEP) {
+                tracing::debug!(topic, partition, %error, "waiting for the end to be committed");
+            }
+        }
+        assignment
+            .add_partition_offset(topic, partition, Offset::Beginning)
+            .map_err(fault)?;
+    }
+
+    reader.assign(&assignment).map_err(fault)?;
+    let mut left: BTreeSet<i32> = partitions.iter().copied().collect();
+    while !left.is_empty() {
+        match reader.poll(STEP) {
+            Some(Ok(message)) => {
+                if let Some(key) = message.key() {
+                    each(Record { partition: message.partition(), key, value: message.payload() });
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                left.remove(&partition);
+            }
+            Some(Err(error)) if is_lasting(&error) => return Err(fault(error)),
+            Some(Err(error)) => tracing::debug!(topic, %error, "reading goes on"),
+            None => {}
+        }
+        if Instant::now() >= deadline && !left.is_empty() {
+            return Err(timed_out(left.len()));
+        }
+    }
+    Ok(())
+}
+
+fn is_lasting(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::MessageConsumptionFatal(_))
+        || matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::UnknownPartition
+                    | RDKafkaErrorCode::TopicAuthorizationFailed
+            )
+        )
+}

@@ -1,0 +1,52 @@
+//! Where a journal's publishing stands, as Kafka has it.
+//!
+//! Promises: read under `read_committed` to what was the end when asked; call it after a new
+//! producer was initialised, and the last transaction has ended one way or the other.
+//!
+//! Knows nothing of: transactions in the making.
+
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::ids::JournalId;
+use crate::kafka::{self, Clients, ReadError};
+use crate::record::{Decoder, RecordError, Topics};
+
+/// How far a journal has been published, and by which process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The last row published; 0 when none was.
+    pub number: u64,
+    /// The process that wrote the mark; none when there is no mark.
+    pub incarnation: Option<String>,
+}
+
+/// Why a position could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PositionError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Reads the position of `journal` back. Blocks.
+pub(super) fn read(
+    clients: &Clients,
+    topics: &Topics,
+    decoder: &RwLock<Decoder>,
+    journal: &JournalId,
+) -> Result<Position, PositionError> {
+    let mut mark = None;
+    kafka::read_to_end(clients, &topics.journals, &[0], PATIENCE, |record| {
+        if record.key == journal.as_str().as_bytes() {
+            mark = record.value.map(<[u8]>::to_vec);
+        }
+    })?;
+    let Some(mark) = mark else { return Ok(Position::default()) };
+    let mark = decoder.read().unwrap_or_else(PoisonError::into_inner).journal_mark(&mark)?;
+    let number = u64::try_from(mark.position).unwrap_or(0);
+    Ok(Position { number, incarnation: Some(mark.incarnation) })
+}

@@ -1,0 +1,246 @@
+//! The transactional producer, one call at a time, with what its failures mean.
+//!
+//! Promises:
+//! - records keep the order in which they were given: a full queue is waited for, never overtaken;
+//! - a commit is asked for only when every delivery is in without an error and, just before, the
+//!   group has confirmed that we are still its member;
+//! - a failed call answers a [`Failure`], which says what to do next.
+//!
+//! Calls block for as long as Kafka takes; they are made on the publisher's own thread. Knows
+//! nothing of: what the records mean, when to retry.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+use super::outbox::{Outbox, Outgoing, SendFault};
+use crate::kafka::Failure;
+
+/// How long one call may take. Beyond it the outcome counts as unknown.
+const CALL: Duration = Duration::from_secs(30);
+const STEP: Duration = Duration::from_millis(1);
+
+/// Remembers the first delivery that failed since the transaction began.
+#[derive(Default)]
+pub(super) struct Deliveries {
+    failed: Mutex<Option<RDKafkaErrorCode>>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            // the records purged after a failure only say that there was one
+            if failed.is_none() || *failed == Some(RDKafkaErrorCode::PurgeQueue) {
+                *failed = Some(code);
+            }
+        }
+    }
+}
+
+/// Why a transaction came to nothing, or may have.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub(super) struct Mishap {
+    pub(super) what: &'static str,
+    pub(super) failure: Failure,
+    pub(super) source: KafkaError,
+}
+
+impl Mishap {
+    fn of(what: &'static str, source: KafkaError) -> Self {
+        Self { what, failure: Failure::of(&source), source }
+    }
+
+    /// Whether a record was larger than its topic takes.
+    pub(super) fn is_too_large(&self) -> bool {
+        matches!(
+            self.source.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::MessageSizeTooLarge
+                    | RDKafkaErrorCode::InvalidMessageSize
+                    | RDKafkaErrorCode::InvalidMessage
+            )
+        )
+    }
+}
+
+/// A producer with its transactional id.
+pub(super) struct TransactionalProducer {
+    producer: BaseProducer<Deliveries>,
+}
+
+impl TransactionalProducer {
+    /// Makes a producer and initialises it, which ends whatever a predecessor left open.
+    pub(super) fn connect(config: &ClientConfig, patience: Duration) -> Result<Self, Mishap> {
+        let producer: BaseProducer<Deliveries> = config
+            .create_with_context(Deliveries::default())
+            .map_err(|source| Mishap::of("the producer cannot be made", source))?;
+        producer
+            .init_transactions(patience)
+            .map_err(|source| Mishap::of("the producer cannot be initialised", source))?;
+        Ok(Self { producer })
+    }
+
+    pub(super) fn begin(&self) -> Result<(), Mishap> {
+        *self.deliveries() = None;
+        self.producer
+            .begin_transaction()
+            .map_err(|source| Mishap::of("a transaction cannot begin", source))
+    }
+
+    /// Serves the producer's events; never waits.
+    pub(super) fn serve(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Waits until every record given is delivered, or one is known to have failed.
+    ///
+    /// The wrapper's own flush takes steps of 100 ms, and so does its commit with anything in
+    /// flight (kafka-from-rust 4.4), hence the wait by hand.
+    pub(super) async fn deliver(&self) -> Result<(), Mishap> {
+        let deadline = Instant::now() + CALL;
+        loop {
+            self.serve();
+            if let Some(code) = *self.deliveries() {
+                let source = KafkaError::MessageProduction(code);
+                return Err(Mishap {
+                    what: "a record was not delivered",
+                    failure: self.fatal().unwrap_or(Failure::MustAbort),
+                    source,
+                });
+            }
+            if self.producer.in_flight_count() == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Mishap {
+                    what: "records were not delivered in time",
+                    failure: Failure::MustAbort,
+                    source: KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut),
+                });
+            }
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    /// Has the broker check, inside the transaction, that we are still a member of the group.
+    pub(super) fn fence(
+        &self,
+        topic: &str,
+        partitions: &BTreeSet<i32>,
+        member: &ConsumerGroupMetadata,
+    ) -> Result<(), Mishap> {
+        let mut offsets = TopicPartitionList::new();
+        for &partition in partitions {
+            // the literal offset 0 is kept, a logical one would be left out and check nothing
+            offsets
+                .add_partition_offset(topic, partition, Offset::Offset(0))
+                .map_err(|source| Mishap::of("the fence cannot be written", source))?;
+        }
+        self.patiently("the group did not confirm that we own the partitions", || {
+            self.producer.send_offsets_to_transaction(&offsets, member, CALL)
+        })
+    }
+
+    pub(super) fn commit(&self) -> Result<(), Mishap> {
+        self.patiently("the transaction was not committed", || {
+            self.producer.commit_transaction(CALL)
+        })
+    }
+
+    pub(super) fn abort(&self) -> Result<(), Mishap> {
+        self.patiently("the transaction cannot be aborted", || {
+            self.producer.abort_transaction(CALL)
+        })
+    }
+
+    /// Repeats a call for as long as its failure asks for that; what time does not mend is unknown.
+    fn patiently(
+        &self,
+        what: &'static str,
+        mut call: impl FnMut() -> Result<(), KafkaError>,
+    ) -> Result<(), Mishap> {
+        let deadline = Instant::now() + CALL;
+        loop {
+            match call() {
+                Ok(()) => return Ok(()),
+                Err(source) => {
+                    let mut mishap = Mishap::of(what, source);
+                    if mishap.failure != Failure::Retry {
+                        return Err(mishap);
+                    }
+                    if Instant::now() >= deadline {
+                        mishap.failure = Failure::Unknown;
+                        return Err(mishap);
+                    }
+                    self.producer.poll(STEP);
+                }
+            }
+        }
+    }
+
+    fn fatal(&self) -> Option<Failure> {
+        self.producer.client().fatal_error().map(|_| Failure::Fenced)
+    }
+
+    fn deliveries(&self) -> std::sync::MutexGuard<'_, Option<RDKafkaErrorCode>> {
+        self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The producer as an outbox; it counts what it takes.
+pub(super) struct Sending<'a> {
+    pub(super) producer: &'a TransactionalProducer,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+}
+
+impl Outbox for Sending<'_> {
+    fn send(&mut self, outgoing: Outgoing<'_>) -> Result<(), SendFault> {
+        let producer = &self.producer.producer;
+        let mut record = BaseRecord::<[u8], [u8]>::to(outgoing.topic).key(outgoing.key);
+        record.partition = outgoing.partition;
+        record.payload = outgoing.value;
+        record.timestamp = outgoing.timestamp.map(|timestamp| timestamp.0);
+        if !outgoing.headers.is_empty() {
+            let headers = OwnedHeaders::new_with_capacity(outgoing.headers.len());
+            record.headers = Some(outgoing.headers.iter().fold(headers, |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(*value) })
+            }));
+        }
+        let deadline = Instant::now() + CALL;
+        loop {
+            match producer.send(record) {
+                Ok(()) => {
+                    self.records += 1;
+                    self.bytes += outgoing.value.map_or(0, <[u8]>::len) as u64;
+                    return Ok(());
+                }
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
+                    // the same record again, before any later one: order is kept
+                    producer.poll(STEP);
+                    record = back;
+                }
+                Err((source, _)) => {
+                    return Err(SendFault::Kafka { topic: outgoing.topic.to_owned(), source });
+                }
+            }
+        }
+    }
+}

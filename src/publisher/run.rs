@@ -1,0 +1,456 @@
+//! The publisher's loop.
+//!
+//! Promises: as the head of the room says. Each turn of [`Publishing::publish`] ends with its rows
+//! committed, or with the process.
+//!
+//! Knows nothing of: how records are made.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::draft::{Draft, Holdings, Owned};
+use super::outbox::{Outbox, Outgoing, SendFault};
+use super::position::{self, Position};
+use super::producer::{Mishap, Sending, TransactionalProducer};
+use super::{Control, PublisherError, PublisherSettings};
+use crate::ids::Timestamp;
+use crate::journal::Row;
+use crate::journal_mark::JournalMark;
+use crate::kafka::Failure;
+use crate::metrics::{Stage, TransactionOutcome};
+
+/// Records and bytes at which a transaction is closed, however fast more come.
+const MAX_RECORDS: u64 = 10_000;
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// The longest time without a mark, and so without a commit.
+const MARK_INTERVAL: Duration = Duration::from_secs(10);
+const INIT: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why a turn did not end in a commit.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error(transparent)]
+    Mishap(#[from] Mishap),
+    #[error("a record was not taken: {0}")]
+    Refused(#[source] rdkafka::error::KafkaError),
+    /// Partitions of the draft are not ours any more: it has to be made again without them.
+    #[error("partitions were lost meanwhile")]
+    Lost,
+    #[error(transparent)]
+    Record(#[from] crate::record::RecordError),
+}
+
+impl From<SendFault> for Interrupted {
+    fn from(fault: SendFault) -> Self {
+        match fault {
+            SendFault::Kafka { source, .. } => Self::Refused(source),
+            SendFault::Record(error) => Self::Record(error),
+        }
+    }
+}
+
+struct Publishing {
+    settings: PublisherSettings,
+    holdings: Holdings,
+    producer: Option<TransactionalProducer>,
+    found: Position,
+    marked: Instant,
+    last_number: u64,
+}
+
+/// Runs until `rows` is closed and empty.
+pub(super) async fn run(
+    settings: PublisherSettings,
+    mut rows: mpsc::Receiver<Row>,
+    mut controls: mpsc::Receiver<Control>,
+    found: oneshot::Sender<Position>,
+) -> Result<(), PublisherError> {
+    let mut publishing = Publishing {
+        settings,
+        holdings: Holdings::new(),
+        producer: None,
+        found: Position::default(),
+        marked: Instant::now(),
+        last_number: 0,
+    };
+    publishing.found = publishing.reconnect(&mut controls).await?;
+    publishing.last_number = publishing.found.number;
+    drop(found.send(publishing.found.clone()));
+    let mut batch: Vec<Row> = Vec::new();
+    loop {
+        let mark_at = publishing.marked + MARK_INTERVAL;
+        tokio::select! {
+            biased;
+            Some(control) = controls.recv() => publishing.obey(control),
+            row = rows.recv() => {
+                let Some(row) = row else { break };
+                batch.push(row);
+                publishing.publish(&mut batch, &mut rows, &mut controls).await?;
+            }
+            () = tokio::time::sleep_until(mark_at) => {
+                publishing.publish(&mut batch, &mut rows, &mut controls).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Publishing {
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Adopt { partition, token, states, held } => {
+                let states =
+                    states.into_iter().map(|state| (state.user_id.clone(), state)).collect();
+                self.holdings.insert(partition, Owned { token, states });
+                // who asked may have lost the partition meanwhile
+                held.send(()).ok();
+            }
+            Control::Release { partition, token } => {
+                if self.holdings.get(&partition).is_some_and(|owned| owned.token == token) {
+                    self.holdings.remove(&partition);
+                }
+            }
+        }
+    }
+
+    /// Publishes the rows of `batch` and those that come meanwhile; ends when they are committed.
+    async fn publish(
+        &mut self,
+        batch: &mut Vec<Row>,
+        rows: &mut mpsc::Receiver<Row>,
+        controls: &mut mpsc::Receiver<Control>,
+    ) -> Result<(), PublisherError> {
+        self.settings.metrics.oldest_unpublished(oldest(batch));
+        let mut pause = FIRST_PAUSE;
+        let mut attempt = 0_u32;
+        loop {
+            attempt += 1;
+            let mut gathering = (attempt == 1).then_some(&mut *rows);
+            let interrupted = match self.try_once(batch, &mut gathering).await {
+                Ok(()) => break,
+                Err(interrupted) => interrupted,
+            };
+            let settled = self.recover(interrupted, batch, controls, attempt).await?;
+            if settled {
+                break;
+            }
+            self.settings.metrics.oldest_unpublished(oldest(batch));
+            let waited = Instant::now() + pause;
+            while let Ok(Some(control)) = timeout_at(waited, controls.recv()).await {
+                self.obey(control);
+            }
+            tokio::time::sleep_until(waited).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        if attempt > 1 {
+            tracing::info!(attempt, rows = batch.len(), "publishing goes on");
+        }
+        self.marked = Instant::now();
+        self.settings.metrics.oldest_unpublished(None);
+        batch.clear();
+        Ok(())
+    }
+
+    /// One attempt: everything of `batch`, and what comes while it gathers, in one transaction.
+    async fn try_once(
+        &mut self,
+        batch: &mut Vec<Row>,
+        gathering: &mut Option<&mut mpsc::Receiver<Row>>,
+    ) -> Result<(), Interrupted> {
+        let began = Instant::now();
+        let Some(producer) = &self.producer else {
+            return Err(Interrupted::Mishap(Mishap {
+                what: "there is no producer",
+                failure: Failure::Fenced,
+                source: rdkafka::error::KafkaError::Canceled,
+            }));
+        };
+        producer.begin()?;
+        let mut sending = Sending { producer, records: 0, bytes: 0 };
+        let mut draft = Draft::new(&self.settings.pen, &self.holdings);
+        for row in batch.iter() {
+            draft.apply(row, &mut sending)?;
+        }
+        if let Some(rows) = gathering {
+            gather(batch, rows, &mut draft, &mut sending, self.settings.commit_interval).await?;
+        }
+        let last_number = batch.last().map_or(self.last_number, |row| row.number);
+        let owned = draft.close(&mut sending)?;
+        mark(&self.settings, &self.holdings, last_number, &mut sending)?;
+        let gathered = Instant::now();
+        producer.deliver().await?;
+        if !owned.is_empty() {
+            confirm(&self.settings, &self.holdings, producer, &owned)?;
+        }
+        producer.commit()?;
+        self.settings.metrics.stage(Stage::Gather, gathered - began);
+        self.settings.metrics.stage(Stage::Transaction, gathered.elapsed());
+        self.settings.metrics.transaction_records(sending.records);
+        let outcomes = std::mem::take(&mut draft.outcomes);
+        draft.tally.show(&self.settings.metrics);
+        let changes = draft.into_changes();
+        self.settings.metrics.transaction(TransactionOutcome::Committed);
+        self.last_number = last_number;
+        self.adopt(changes);
+        for (row, outcome) in batch.drain(..).zip(outcomes) {
+            // whoever waited may have gone
+            row.settle.send(outcome).ok();
+        }
+        Ok(())
+    }
+
+    fn adopt(
+        &mut self,
+        changes: std::collections::BTreeMap<
+            (i32, crate::ids::UserId),
+            Option<crate::queue_state::QueueState>,
+        >,
+    ) {
+        for ((partition, user), state) in changes {
+            let Some(owned) = self.holdings.get_mut(&partition) else { continue };
+            match state {
+                Some(mut state) => {
+                    state.shrink();
+                    owned.states.insert(user, state);
+                }
+                None => {
+                    owned.states.remove(&user);
+                }
+            }
+        }
+    }
+
+    /// After an attempt that did not end well; true when its transaction proves to be committed.
+    async fn recover(
+        &mut self,
+        interrupted: Interrupted,
+        batch: &mut Vec<Row>,
+        controls: &mut mpsc::Receiver<Control>,
+        attempt: u32,
+    ) -> Result<bool, PublisherError> {
+        let (failure, is_too_large) = match &interrupted {
+            Interrupted::Mishap(mishap) => (mishap.failure, mishap.is_too_large()),
+            Interrupted::Refused(_) | Interrupted::Lost => (Failure::MustAbort, false),
+            Interrupted::Record(_) => {
+                let Interrupted::Record(error) = interrupted else { return Ok(false) };
+                return Err(error.into());
+            }
+        };
+        let outcome = match failure {
+            Failure::MustAbort | Failure::Retry => TransactionOutcome::Aborted,
+            Failure::Fenced => TransactionOutcome::Fenced,
+            Failure::Unknown => TransactionOutcome::Unknown,
+        };
+        self.settings.metrics.transaction(outcome);
+        // the first time is worth a word, the same again a quieter one
+        if attempt <= 2 || attempt.is_multiple_of(20) {
+            tracing::warn!(attempt, outcome = outcome.as_str(), error = %interrupted, rows = batch.len(), "transaction was not committed");
+        } else {
+            tracing::debug!(attempt, outcome = outcome.as_str(), error = %interrupted, "transaction was not committed");
+        }
+        if failure == Failure::MustAbort
+            && !is_too_large
+            && let Some(producer) = &self.producer
+            && producer.abort().is_ok()
+        {
+            if matches!(interrupted, Interrupted::Lost) {
+                self.drop_lost();
+            }
+            return Ok(false);
+        }
+        self.producer = None;
+        let found = self.reconnect(controls).await?;
+        self.drop_lost();
+        let ours = found.incarnation.as_deref() == Some(self.settings.incarnation.as_str());
+        let last = batch.last().map_or(u64::MAX, |row| row.number);
+        if !(ours && found.number >= last) {
+            return Ok(false);
+        }
+        tracing::info!(position = found.number, "the transaction proves to be committed");
+        // the same draft once more, to know what was committed; its records go nowhere
+        let mut draft = Draft::new(&self.settings.pen, &self.holdings);
+        for row in batch.iter() {
+            if let Err(SendFault::Record(error)) = draft.apply(row, &mut Nowhere) {
+                return Err(error.into());
+            }
+        }
+        let outcomes = std::mem::take(&mut draft.outcomes);
+        draft.tally.show(&self.settings.metrics);
+        let changes = draft.into_changes();
+        self.settings.metrics.transaction(TransactionOutcome::Committed);
+        self.last_number = last;
+        self.adopt(changes);
+        for (row, outcome) in batch.drain(..).zip(outcomes) {
+            row.settle.send(outcome).ok();
+        }
+        Ok(true)
+    }
+
+    /// Makes a producer and reads the position back, for as long as it takes.
+    async fn reconnect(
+        &mut self,
+        controls: &mut mpsc::Receiver<Control>,
+    ) -> Result<Position, PublisherError> {
+        let smallest = self.settings.pen.limits.values().copied().min();
+        let largest = self.settings.pen.limits.values().copied().max();
+        let config = self.settings.clients.producer(
+            &self.settings.journal,
+            smallest.unwrap_or(crate::topics::DEFAULT_MAX_MESSAGE),
+            largest.unwrap_or(crate::topics::DEFAULT_MAX_MESSAGE),
+        );
+        let mut pause = FIRST_PAUSE;
+        let mut attempt = 0_u32;
+        loop {
+            attempt += 1;
+            let error = match TransactionalProducer::connect(&config, INIT) {
+                Ok(producer) => {
+                    let read = position::read(
+                        &self.settings.clients,
+                        &self.settings.pen.topics,
+                        &self.settings.decoder,
+                        &self.settings.journal,
+                    );
+                    match read {
+                        Ok(position) => {
+                            self.judge(&position)?;
+                            self.producer = Some(producer);
+                            return Ok(position);
+                        }
+                        Err(error) => error.to_string(),
+                    }
+                }
+                Err(mishap) => mishap.to_string(),
+            };
+            if attempt == 1 || attempt.is_multiple_of(12) {
+                tracing::warn!(attempt, %error, "kafka is away, publishing waits");
+            }
+            let until = Instant::now() + pause;
+            while let Ok(Some(control)) = timeout_at(until, controls.recv()).await {
+                self.obey(control);
+            }
+            tokio::time::sleep_until(until).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Ends the process when somebody else publishes from our journal.
+    fn judge(&self, position: &Position) -> Result<(), PublisherError> {
+        let Some(found) = &position.incarnation else { return Ok(()) };
+        let at_start = self.found.incarnation.as_ref();
+        let is_first_look = self.producer.is_none() && self.last_number == 0 && at_start.is_none();
+        if *found == self.settings.incarnation || Some(found) == at_start || is_first_look {
+            return Ok(());
+        }
+        Err(PublisherError::Foreign {
+            journal: self.settings.journal.clone(),
+            found: found.clone(),
+        })
+    }
+
+    /// Lets go of the partitions that the group has given to somebody else.
+    fn drop_lost(&mut self) {
+        let ownership = &self.settings.ownership;
+        self.holdings.retain(|partition, owned| ownership.is_owned(*partition, owned.token));
+    }
+}
+
+/// Takes rows for as long as they come, up to `interval`, and sends their records meanwhile.
+async fn gather(
+    batch: &mut Vec<Row>,
+    rows: &mut mpsc::Receiver<Row>,
+    draft: &mut Draft<'_>,
+    sending: &mut Sending<'_>,
+    interval: Duration,
+) -> Result<(), Interrupted> {
+    let end = Instant::now() + interval;
+    // a quiet moment ends it: whoever waits should not wait for nobody
+    let quiet = interval / 4;
+    while sending.records < MAX_RECORDS && sending.bytes < MAX_BYTES && Instant::now() < end {
+        let until = end.min(Instant::now() + quiet);
+        let row = match rows.try_recv() {
+            Ok(row) => row,
+            Err(_) => match timeout_at(until, rows.recv()).await {
+                Ok(Some(row)) => row,
+                Ok(None) | Err(_) => break,
+            },
+        };
+        batch.push(row);
+        if let Some(row) = batch.last() {
+            draft.apply(row, sending)?;
+        }
+        sending.producer.serve();
+    }
+    Ok(())
+}
+
+/// Writes this instance's mark.
+fn mark(
+    settings: &PublisherSettings,
+    holdings: &Holdings,
+    last_number: u64,
+    out: &mut impl Outbox,
+) -> Result<(), Interrupted> {
+    let now = Timestamp::now();
+    let mark = JournalMark {
+        journal_id: settings.journal.clone(),
+        instance_id: settings.instance_id.clone(),
+        url: settings.url.clone(),
+        incarnation: settings.incarnation.clone(),
+        position: i64::try_from(last_number).unwrap_or(i64::MAX),
+        partitions: holdings.keys().copied().collect(),
+        asked_until: settings.pulse.asked_until(now),
+        published_until: now,
+    };
+    let mut value = Vec::new();
+    settings.pen.encoder.journal_mark(&mark, &mut value)?;
+    let key = settings.journal.as_str().as_bytes();
+    out.send(Outgoing::of(&settings.pen.topics.journals, key).at(0).value(&value))?;
+    Ok(())
+}
+
+/// Has the group confirm that the partitions are ours: fresh metadata first, then a look whether
+/// the same grant still holds, then the offsets (kafka-from-rust 13, rule 4).
+fn confirm(
+    settings: &PublisherSettings,
+    holdings: &Holdings,
+    producer: &TransactionalProducer,
+    partitions: &BTreeSet<i32>,
+) -> Result<(), Interrupted> {
+    let member = settings.ownership.member().ok_or(Interrupted::Lost)?;
+    let is_ours = |partition: &i32| {
+        holdings
+            .get(partition)
+            .is_some_and(|owned| settings.ownership.is_owned(*partition, owned.token))
+    };
+    if !partitions.iter().all(is_ours) {
+        return Err(Interrupted::Lost);
+    }
+    producer.fence(&settings.pen.topics.subscriptions, partitions, &member)?;
+    Ok(())
+}
+
+fn oldest(batch: &[Row]) -> Option<Timestamp> {
+    batch.iter().find_map(|row| match &row.change {
+        crate::journal::Change::Answered(answer)
+        | crate::journal::Change::AnswerLost(answer, _) => Some(answer.received_at),
+        crate::journal::Change::QueueReplaced { .. }
+        | crate::journal::Change::Subscribed(_)
+        | crate::journal::Change::CredentialChanged(_)
+        | crate::journal::Change::Adopted(..)
+        | crate::journal::Change::Removed => None,
+    })
+}
+
+/// An outbox for records that are in Kafka already.
+struct Nowhere;
+
+impl Outbox for Nowhere {
+    fn send(&mut self, _: Outgoing<'_>) -> Result<(), SendFault> {
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! What a transaction will have done, counted only once it is committed.
+//!
+//! Promises: a draft that is thrown away leaves no trace in the metrics.
+//!
+//! Knows nothing of: records.
+
+use tokio::time::Instant;
+
+use crate::ids::Timestamp;
+use crate::metrics::{
+    ActionLabel, Certainty, DeadLetterReason, EventKind, GapCause, LagClass, Metrics,
+};
+
+/// The counts of one draft.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) received: u64,
+    events: [u64; EventKind::ALL.len()],
+    pub(super) actions: Vec<ActionLabel>,
+    pub(super) gaps: Vec<(GapCause, Certainty)>,
+    pub(super) dead_letters: Vec<DeadLetterReason>,
+    /// When the events were made at the source.
+    pub(super) created_at: Vec<(LagClass, Timestamp)>,
+    /// When the answers were received.
+    pub(super) received_at: Vec<Instant>,
+}
+
+impl Tally {
+    pub(super) fn event(&mut self, kind: EventKind) {
+        self.events[kind as usize] += 1;
+    }
+
+    /// Shows the counts: the transaction is committed.
+    pub(super) fn show(&self, metrics: &Metrics) {
+        let now = Timestamp::now();
+        metrics.events_received(self.received);
+        for (kind, count) in EventKind::ALL.iter().zip(self.events) {
+            metrics.events_published(*kind, count);
+        }
+        for action in &self.actions {
+            metrics.action_published(*action);
+        }
+        for (cause, certainty) in &self.gaps {
+            metrics.gap_published(*cause, *certainty);
+        }
+        for reason in &self.dead_letters {
+            metrics.dead_letter(*reason);
+        }
+        for (class, created_at) in &self.created_at {
+            metrics.event_lag(*class, now.since(*created_at));
+        }
+        for received in &self.received_at {
+            metrics.commit_delay(received.elapsed());
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Where the worker of a user is: takes a call of the admin API there and brings the answer back.
+//!
+//! Promises: a call for a user whose partition is not loaded here is refused, and nothing is
+//! created for it.
+//!
+//! Knows nothing of: HTTP, what a worker does with a call.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::progress::Progress;
+use crate::admin::{
+    Bridge, CredentialRequest, InstanceView, Liveness, Page, PutDone, PutRequest, Readiness,
+    SubscriptionView, Unserved,
+};
+use crate::assignment::Ownership;
+use crate::credential::Credential;
+use crate::ids::{JournalId, Timestamp, UserId};
+use crate::kafka::partition_of;
+use crate::metrics::Metrics;
+use crate::pulse::Pulse;
+use crate::secret::Secret;
+use crate::worker::Command;
+
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// Finds workers. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Directory {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) workers: Mutex<BTreeMap<i32, mpsc::Sender<Command>>>,
+    pub(super) partitions: std::sync::atomic::AtomicI32,
+    pub(super) instance_id: String,
+    pub(super) journal: JournalId,
+    pub(super) url: String,
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) has_client_credential: bool,
+}
+
+impl Directory {
+    pub(super) fn enter(&self, partition: i32, worker: mpsc::Sender<Command>) {
+        self.workers().insert(partition, worker);
+    }
+
+    /// Takes a worker out, if it is still the one that is listed.
+    pub(super) fn strike(&self, partition: i32, worker: &mpsc::Sender<Command>) {
+        let mut workers = self.workers();
+        if workers.get(&partition).is_some_and(|listed| listed.same_channel(worker)) {
+            workers.remove(&partition);
+        }
+    }
+
+    fn workers(&self) -> MutexGuard<'_, BTreeMap<i32, mpsc::Sender<Command>>> {
+        self.shared.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn partitions(&self) -> i32 {
+        self.shared.partitions.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    async fn call<T>(
+        &self,
+        user: &UserId,
+        command: impl FnOnce(oneshot::Sender<Result<T, Unserved>>) -> Command,
+    ) -> Result<T, Unserved> {
+        let not_owned = || Unserved::NotOwned { owner_url: None, retry_after: TRY_AGAIN };
+        let total = self.partitions();
+        if total == 0 {
+            return Err(Unserved::KafkaAway);
+        }
+        let partition = partition_of(user.as_str().as_bytes(), total);
+        let worker = self.workers().get(&partition).cloned().ok_or_else(not_owned)?;
+        let (reply, answer) = oneshot::channel();
+        worker.send(command(reply)).await.map_err(|_| not_owned())?;
+        // a worker that ends without an answer may have begun
+        answer.await.unwrap_or(Err(Unserved::OutcomeUnknown))
+    }
+}
+
+impl Bridge for Directory {
+    async fn put(&self, user: UserId, request: PutRequest) -> Result<PutDone, Unserved> {
+        let credential = match request.credential {
+            CredentialRequest::AccessToken { access_token, expires_at } => Credential::AccessToken {
+                access_token: Secret::from(access_token.as_str()),
+                expires_at,
+            },
+            CredentialRequest::Client if self.shared.has_client_credential => Credential::Client,
+            CredentialRequest::Client => {
+                return Err(Unserved::InvalidCredential {
+                    what: "the bridge has no client credentials, set linxo.client_id and \
+                           linxo.client_secret_file"
+                        .to_owned(),
+                });
+            }
+        };
+        let adopt = request.queue_id;
+        self.call(&user.clone(), |reply| Command::Put { user, credential, adopt, reply }).await
+    }
+
+    async fn show(&self, user: UserId) -> Result<SubscriptionView, Unserved> {
+        self.call(&user.clone(), |reply| Command::Show { user, reply }).await
+    }
+
+    async fn remove(&self, user: UserId) -> Result<(), Unserved> {
+        self.call(&user.clone(), |reply| Command::Remove { user, reply }).await
+    }
+
+    async fn hint(&self, user: UserId) -> Result<(), Unserved> {
+        self.call(&user.clone(), |reply| Command::Hint { user, reply }).await
+    }
+
+    async fn page(&self, after: Option<UserId>, limit: usize) -> Result<Page, Unserved> {
+        let workers: Vec<_> =
+            self.workers().iter().map(|(partition, worker)| (*partition, worker.clone())).collect();
+        let mut subscriptions = Vec::new();
+        let mut has_more = false;
+        let mut partitions = Vec::new();
+        for (partition, worker) in workers {
+            let (reply, answer) = oneshot::channel();
+            let command = Command::Page { after: after.clone(), limit, reply };
+            if worker.send(command).await.is_err() {
+                continue;
+            }
+            if let Ok((page, more)) = answer.await {
+                partitions.push(partition);
+                has_more |= more;
+                subscriptions.extend(page);
+            }
+        }
+        subscriptions.sort_by(|one, other| one.user_id.cmp(&other.user_id));
+        has_more |= subscriptions.len() > limit;
+        subscriptions.truncate(limit);
+        let partitions_total = usize::try_from(self.partitions()).unwrap_or(0);
+        Ok(Page { subscriptions, has_more, partitions, partitions_total })
+    }
+
+    async fn instances(&self) -> Vec<InstanceView> {
+        let now = Timestamp::now();
+        vec![InstanceView {
+            instance_id: self.shared.instance_id.clone(),
+            journal_id: self.shared.journal.clone(),
+            url: self.shared.url.clone(),
+            partitions: self.workers().keys().copied().collect(),
+            marked_at: None,
+            asked_until: Some(self.shared.pulse.asked_until(now)),
+            published_until: None,
+            is_alive: true,
+            is_self: true,
+        }]
+    }
+
+    fn liveness(&self) -> Liveness {
+        let stalled = self.shared.pulse.stalled(Instant::now());
+        if stalled.is_empty() {
+            Liveness::Alive
+        } else {
+            Liveness::Stalled(format!("the workers of partitions {stalled:?} stand still"))
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let mut reasons = self.shared.progress.missing();
+        let owned = self.shared.ownership.count();
+        let loaded = self.workers().len();
+        if reasons.is_empty() && owned > loaded {
+            reasons.push(format!("{} of {owned} owned partitions are being read", owned - loaded));
+        }
+        if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
+    }
+
+    fn metrics_text(&self) -> String {
+        self.shared.metrics.text()
+    }
+}

@@ -1,0 +1,116 @@
+//! Reads granted partitions to their ends: who is watched, and how far each queue is.
+//!
+//! Promises: what it answers is the state after the last owner's last transaction
+//! ([`kafka::read_to_end`]); a record that cannot be read is never passed over in silence.
+//!
+//! Blocks. Knows nothing of: workers.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::ids::{Timestamp, UserId};
+use crate::kafka::{self, Clients, ReadError};
+use crate::journal_mark::JournalMark;
+use crate::queue_state::QueueState;
+use crate::record::{Decoder, RecordError, Topics};
+use crate::subscription::Subscription;
+use crate::worker::Loaded;
+
+/// One partition as the topics have it.
+pub(super) struct LoadedPartition {
+    pub(super) partition: i32,
+    pub(super) users: Vec<Loaded>,
+    /// Until when somebody surely asked its queues in turn.
+    pub(super) asked_until: Option<Timestamp>,
+}
+
+/// Why partitions could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("a record of {topic} cannot be read: {source}")]
+    Record {
+        topic: String,
+        #[source]
+        source: RecordError,
+    },
+}
+
+/// Longer than a dead owner's transaction can stay open: its timeout, and the broker's clean-up.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+pub(super) fn load(
+    clients: &Clients,
+    topics: &Topics,
+    decoder: &Decoder,
+    partitions: &[i32],
+) -> Result<Vec<LoadedPartition>, LoadError> {
+    let mut loaded: HashMap<i32, HashMap<UserId, (Option<Subscription>, Option<QueueState>)>> =
+        partitions.iter().map(|partition| (*partition, HashMap::new())).collect();
+    read(clients, &topics.subscriptions, partitions, |partition, key, value| {
+        let subscription = value.map(|value| decoder.subscription(value)).transpose()?;
+        let users = loaded.entry(partition).or_default();
+        users.entry(key).or_default().0 = subscription;
+        Ok(())
+    })?;
+    read(clients, &topics.queues, partitions, |partition, key, value| {
+        let state = value.map(|value| decoder.queue_state(value)).transpose()?;
+        let users = loaded.entry(partition).or_default();
+        users.entry(key).or_default().1 = state;
+        Ok(())
+    })?;
+    let mut marks: HashMap<UserId, Option<JournalMark>> = HashMap::new();
+    read(clients, &topics.journals, &[0], |_, key, value| {
+        marks.insert(key, value.map(|value| decoder.journal_mark(value)).transpose()?);
+        Ok(())
+    })?;
+    let asked_until = |partition: i32| {
+        let marks = marks.values().flatten();
+        marks
+            .filter(|mark| mark.partitions.contains(&partition))
+            .map(|mark| mark.asked_until)
+            .max()
+    };
+    Ok(loaded
+        .into_iter()
+        .map(|(partition, users)| LoadedPartition {
+            partition,
+            asked_until: asked_until(partition),
+            users: users.into_values().filter_map(|(wish, state)| taken_over(wish?, state)).collect(),
+        })
+        .collect())
+}
+
+fn read(
+    clients: &Clients,
+    topic: &str,
+    partitions: &[i32],
+    mut each: impl FnMut(i32, UserId, Option<&[u8]>) -> Result<(), RecordError>,
+) -> Result<(), LoadError> {
+    let mut fault = None;
+    kafka::read_to_end(clients, topic, partitions, PATIENCE, |record| {
+        let key = String::from_utf8_lossy(record.key).into_owned();
+        if let Err(error) = each(record.partition, UserId::from(key), record.value)
+            && fault.is_none()
+        {
+            fault = Some(error);
+        }
+    })?;
+    match fault {
+        None => Ok(()),
+        Some(source) => Err(LoadError::Record { topic: topic.to_owned(), source }),
+    }
+}
+
+/// A user under a new owner: the state that belongs to the wish, one epoch later.
+fn taken_over(subscription: Subscription, state: Option<QueueState>) -> Option<Loaded> {
+    let state = match state {
+        Some(mut state) if state.subscription_id == subscription.subscription_id => {
+            state.owner_epoch += 1;
+            state
+        }
+        _ => QueueState::first(&subscription, 1, subscription.created_at),
+    };
+    Some(Loaded { subscription, state })
+}

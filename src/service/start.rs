@@ -1,0 +1,387 @@
+//! The start and the stop.
+//!
+//! Promises: as the head of the room says. Knows nothing of: grants and revocations, which the
+//! fleet handles.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::directory::{Directory, Shared};
+use super::fleet::Fleet;
+use super::progress::Progress;
+use super::schemas;
+use crate::admin::{Admin, AdminToken};
+use crate::assignment::{Assignment, Ownership};
+use crate::budget::Budget;
+use crate::config::{Config, UserNaming};
+use crate::credential::{KeyFault, KeyRing};
+use crate::event::Redaction;
+use crate::journal::{Folder, Journal, JournalError};
+use crate::kafka::{Clients, Reach};
+use crate::linxo::{self, Room, Source, SourceError, SourceSettings};
+use crate::metrics::{Metrics, MetricsError};
+use crate::publisher::{self, Pen, PublisherError, PublisherSettings};
+use crate::pulse::Pulse;
+use crate::record::{Decoder, Encoder, RecordError, Topics};
+use crate::registry::{Registry, RegistryError, RegistryFault};
+use crate::schedule::Pace;
+use crate::topics::{Shape, TopicDesk, TopicError};
+use crate::worker::Outside;
+
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What a service is made of beside its configuration.
+pub struct Setting {
+    /// Seals and opens credentials.
+    pub keys: KeyRing,
+    /// What the topics are like, when they cannot be asked: the demo's cluster takes no such calls.
+    pub shape: Option<Shape>,
+}
+
+/// Why the service did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The journal's folder.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The key file.
+    #[error(transparent)]
+    Keys(#[from] KeyFault),
+    /// The source's settings.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The registry's settings.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A schema that the registry does not take.
+    #[error(transparent)]
+    Schema(#[from] RegistryFault),
+    /// The topics.
+    #[error(transparent)]
+    Topics(#[from] TopicError),
+    /// The program's own schemas.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The publisher.
+    #[error(transparent)]
+    Publisher(#[from] PublisherError),
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// A Kafka client that cannot be made: a property is at fault.
+    #[error("a kafka client cannot be made: {0}; look at kafka.properties, producer and consumer")]
+    Client(#[from] rdkafka::error::KafkaError),
+    /// The HTTP door.
+    #[error("admin.listen = {listen}: {source}; give an address that is free")]
+    Listen {
+        /// The address.
+        listen: std::net::SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread.
+    #[error("the group's thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The publisher's thread ended without a word.
+    #[error("the publisher ended unexpectedly")]
+    PublisherGone,
+}
+
+/// What a running service shows of itself.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Where the HTTP door listens.
+    pub admin: std::net::SocketAddr,
+}
+
+/// Runs the bridge until `stop` resolves; tells `running` where its door is as soon as it is open.
+pub async fn serve(
+    config: Config,
+    setting: Setting,
+    running: oneshot::Sender<Running>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServiceError> {
+    let folder = Folder::open(&config.journal.directory)?;
+    tracing::info!(journal = %folder.id(), instance = %config.kafka.instance_id, "journal opened");
+    let revision = option_env!("LINXO_BRIDGE_REVISION").unwrap_or("unknown");
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), revision)?);
+    let progress = Arc::new(Progress::new());
+    let pulse = Arc::new(Pulse::default());
+    let ownership = Arc::new(Ownership::default());
+    let clients = Clients::new(&config.kafka);
+    let topics = Topics::new(&config.topics.prefix, &config.topics.actions);
+    let source = source(&config, &metrics)?;
+    let registry = registry(&config, &metrics)?;
+    let reach = Reach::new(&clients, &topics.subscriptions)?;
+
+    let directory = Directory {
+        shared: Arc::new(Shared {
+            workers: Mutex::default(),
+            partitions: AtomicI32::new(0),
+            instance_id: config.kafka.instance_id.clone(),
+            journal: folder.id().clone(),
+            url: config.admin.advertised_url.to_string(),
+            ownership: Arc::clone(&ownership),
+            progress: Arc::clone(&progress),
+            pulse: Arc::clone(&pulse),
+            metrics: Arc::clone(&metrics),
+            has_client_credential: config.linxo.client_id.is_some(),
+        }),
+    };
+    let token = config.admin.token.as_ref().map(|token| AdminToken::new(token.expose()));
+    let admin = Admin::bind(config.admin.listen, token, directory.clone())
+        .await
+        .map_err(|source| ServiceError::Listen { listen: config.admin.listen, source })?;
+    let admin_address = admin.local_addr();
+    tracing::info!(address = %admin_address, "admin api listens");
+    // who started us may not care
+    drop(running.send(Running { admin: admin_address }));
+
+    let (stopping, stopped) = watch::channel(false);
+    let mut asked_to_stop = stopped.clone();
+    tokio::spawn(async move {
+        stop.await;
+        tracing::info!("stop requested");
+        // nobody listens any more when the service has ended by itself
+        stopping.send(true).ok();
+    });
+    let (close_door, mut door_closes) = watch::channel(false);
+    let door = tokio::spawn(admin.serve(async move {
+        drop(door_closes.wait_for(|close| *close).await);
+    }));
+
+    let starting = start(
+        &config, setting, &folder, &clients, &topics, registry.as_ref(), source, reach, &directory,
+        &metrics,
+    );
+    let result = tokio::select! {
+        biased;
+        _ = asked_to_stop.wait_for(|stop| *stop) => Ok(()),
+        started = starting => match started {
+            Ok(started) => run(started, &config, &directory, stopped.clone()).await,
+            Err(error) => Err(error),
+        },
+    };
+    close_door.send(true).ok();
+    if !matches!(door.await, Ok(Ok(()))) {
+        tracing::warn!("the admin api did not close in order");
+    }
+    result
+}
+
+/// Everything that runs once the start is done.
+struct Started {
+    fleet: Fleet,
+    assignment: Assignment,
+    decisions: mpsc::Receiver<crate::assignment::Decision>,
+    publisher_ended: oneshot::Receiver<Result<(), PublisherError>>,
+    budget: Budget,
+}
+
+#[expect(clippy::too_many_arguments, reason = "called once: this is where everything meets")]
+async fn start(
+    config: &Config,
+    setting: Setting,
+    folder: &Folder,
+    clients: &Clients,
+    topics: &Topics,
+    registry: Option<&Registry>,
+    source: Source,
+    reach: Reach,
+    directory: &Directory,
+    metrics: &Arc<Metrics>,
+) -> Result<Started, ServiceError> {
+    let shared = &directory.shared;
+    let shape = match setting.shape {
+        Some(shape) => shape,
+        None => shape(config, clients, &shared.progress).await?,
+    };
+    shared.partitions.store(shape.partitions, Ordering::Relaxed);
+    metrics.partitions(0, u64::try_from(shape.partitions).unwrap_or(0));
+    let framing = schemas::framing(registry, topics, &shared.progress).await?;
+    let redaction = Redaction::new(&config.records.redact);
+    let encoder = Encoder::new(&framing, topics, redaction.clone(), config.records.unmapped)?;
+    let decoder = Arc::new(RwLock::new(Decoder::new(&framing, topics)?));
+
+    shared.progress.wait_for("kafka: the producer and the journal's position");
+    let (rows, received) = mpsc::channel(publisher::ROWS);
+    let (found, position) = oneshot::channel();
+    let publisher = publisher::start(
+        PublisherSettings {
+            clients: clients.clone(),
+            pen: Pen { topics: topics.clone(), encoder, redaction, limits: shape.limits },
+            decoder: Arc::clone(&decoder),
+            journal: folder.id().clone(),
+            incarnation: uuid::Uuid::new_v4().to_string(),
+            instance_id: config.kafka.instance_id.clone(),
+            url: shared.url.clone(),
+            commit_interval: config.kafka.commit_interval,
+            ownership: Arc::clone(&shared.ownership),
+            metrics: Arc::clone(metrics),
+            pulse: Arc::clone(&shared.pulse),
+        },
+        received,
+        found,
+    )?;
+    let mut publisher_ended = publisher.ended;
+    let position = tokio::select! {
+        position = position => position.map_err(|_| ServiceError::PublisherGone)?,
+        ended = &mut publisher_ended => {
+            ended.map_err(|_| ServiceError::PublisherGone)??;
+            return Err(ServiceError::PublisherGone);
+        }
+    };
+    let journal = Journal::new(config.journal.max_bytes, position.number, rows);
+    let budget = Budget::new(config.polling.max_in_flight);
+    let outside = Outside {
+        source,
+        room: Room::new(
+            config.polling.max_in_flight,
+            config.polling.max_in_flight_bytes,
+            config.linxo.max_answer,
+        ),
+        journal,
+        budget: budget.clone(),
+        keys: setting.keys,
+        pace: Pace {
+            keep_alive: config.polling.keep_alive,
+            active: config.polling.active,
+            active_for: config.polling.active_for,
+            queue_lifetime: config.linxo.queue_lifetime,
+        },
+        credential_retry: config.credentials.retry,
+        reach,
+        metrics: Arc::clone(metrics),
+        pulse: Arc::clone(&shared.pulse),
+        instance_id: config.kafka.instance_id.clone(),
+    };
+    let fleet = Fleet::new(
+        clients.clone(),
+        topics.clone(),
+        decoder,
+        registry.cloned(),
+        Arc::new(outside),
+        directory.clone(),
+        publisher.control,
+        config,
+        shape.partitions,
+    );
+    shared.progress.wait_for("the group: partitions of the control topic");
+    let (decide, decisions) = mpsc::channel(64);
+    let drain = config.service.drain;
+    let assignment =
+        Assignment::join(clients, &topics.subscriptions, drain, &shared.ownership, decide)
+            .map_err(ServiceError::Thread)?;
+    Ok(Started { fleet, assignment, decisions, publisher_ended, budget })
+}
+
+async fn run(
+    started: Started,
+    config: &Config,
+    directory: &Directory,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), ServiceError> {
+    let Started { mut fleet, assignment, decisions, mut publisher_ended, budget } = started;
+    let serving_budget = tokio::spawn(budget.run());
+    let ended_early = tokio::select! {
+        () = fleet.run(decisions, stopped) => None,
+        ended = &mut publisher_ended => Some(ended),
+    };
+    let result = match ended_early {
+        Some(Ok(Err(error))) => {
+            tracing::error!(%error, "publishing cannot go on");
+            Err(error.into())
+        }
+        Some(_) => Err(ServiceError::PublisherGone),
+        None => {
+            directory.shared.progress.wait_for("the stop");
+            let stopping = fleet.stop();
+            if tokio::time::timeout(config.service.grace, stopping).await.is_err() {
+                tracing::warn!("not everything was finished within service.grace");
+            }
+            drop(fleet);
+            match tokio::time::timeout(config.service.grace, publisher_ended).await {
+                Ok(Ok(Err(error))) => Err(error.into()),
+                Ok(_) => Ok(()),
+                Err(_) => {
+                    tracing::warn!("the publisher did not end within service.grace");
+                    Ok(())
+                }
+            }
+        }
+    };
+    serving_budget.abort();
+    if tokio::time::timeout(config.service.grace, assignment.leave()).await.is_err() {
+        tracing::warn!("the group was not left within service.grace");
+    }
+    tracing::info!("stopped");
+    result
+}
+
+/// What the topics are like; waits while Kafka is away, and makes them where that is wanted.
+async fn shape(
+    config: &Config,
+    clients: &Clients,
+    progress: &Progress,
+) -> Result<Shape, ServiceError> {
+    let desk = TopicDesk::new(clients, &config.topics)?;
+    loop {
+        let looked = async {
+            if config.topics.create {
+                let made = desk.create().await?;
+                if !made.is_empty() {
+                    tracing::info!(topics = made.join(", "), "topics made");
+                }
+            }
+            desk.fitness().await
+        };
+        match looked.await {
+            Ok(shape) => return Ok(shape),
+            Err(TopicError::Away(error)) => {
+                progress.wait_for(&format!("kafka at {}: {error}", config.kafka.bootstrap_servers));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// The source client of a configuration.
+pub fn source(config: &Config, metrics: &Arc<Metrics>) -> Result<Source, ServiceError> {
+    let metrics = Arc::clone(metrics);
+    let settings = SourceSettings {
+        api_url: config.linxo.api_url.clone(),
+        auth_url: config.linxo.auth_url.clone().unwrap_or_else(|| config.linxo.api_url.clone()),
+        client_id: config.linxo.client_id.clone(),
+        client_secret: config
+            .linxo
+            .client_secret
+            .as_ref()
+            .map(|secret| zeroize::Zeroizing::new(secret.expose().to_owned())),
+        scope: linxo::DEFAULT_SCOPE.to_owned(),
+        user_naming: match &config.linxo.user_naming {
+            UserNaming::Header(name) => linxo::UserNaming::Header(name.clone()),
+            UserNaming::Parameter(name) => linxo::UserNaming::Parameter(name.clone()),
+        },
+        request_timeout: config.linxo.request_timeout,
+        dead_statuses: config.linxo.dead_statuses.clone(),
+        max_in_flight: config.polling.max_in_flight,
+    };
+    Ok(Source::new(settings, Arc::new(move |outcome| metrics.token_request(outcome)))?)
+}
+
+/// The registry client of a configuration; none when none is configured.
+pub fn registry(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Registry>, ServiceError> {
+    let Some(registry) = &config.schema_registry else { return Ok(None) };
+    let metrics = Arc::clone(metrics);
+    let observer = Arc::new(move |outcome| metrics.registry_request(outcome));
+    Ok(Some(Registry::new(&registry.url, registry.register, observer)?))
+}

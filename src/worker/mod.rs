@@ -1,0 +1,294 @@
+//! One partition's loop: asks due queues, has the answers kept, recovers dead queues.
+//!
+//! Promises:
+//! - one thing at a time happens to a user: a question, a recovery step or a change by the admin
+//!   API; a second change waits for the first;
+//! - a queue is asked again only when its last answer is kept;
+//! - nothing is asked once a stop was requested, and what is under way is finished.
+//!
+//! Knows nothing of: Kafka, Avro, HTTP servers. `question` says how each step talks to the source,
+//! `queue` decides what comes next, this file only moves queues between the wheel, the lists of
+//! those that wait for budget, and what is under way.
+
+mod command;
+mod queue;
+mod question;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+pub use command::Command;
+pub use queue::Loaded;
+pub use question::Outside;
+
+use crate::budget::Slot;
+use crate::ids::{Timestamp, UserId};
+use crate::metrics::Census;
+use crate::schedule::{Class, Wheel};
+use queue::{Doing, Next, Queue};
+use question::{Done, Step};
+
+/// Commands of one user that may wait for what is under way.
+const MAX_WAITING: usize = 16;
+/// Commands that may wait for a worker.
+pub const COMMANDS: usize = 1024;
+
+type Turn = Pin<Box<dyn Future<Output = (Class, Option<Slot>)> + Send>>;
+type Performing = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// What drains the queues of one owned partition.
+pub struct Worker {
+    partition: i32,
+    outside: Arc<Outside>,
+    queues: Vec<Option<Queue>>,
+    vacant: Vec<u32>,
+    by_user: BTreeMap<UserId, u32>,
+    wheel: Wheel,
+    /// Who is due and waits for budget, by class. May name queues that wait no longer.
+    ready: [VecDeque<u32>; Class::ALL.len()],
+    is_turn_asked: [bool; Class::ALL.len()],
+    turns: FuturesUnordered<Turn>,
+    under_way: FuturesUnordered<Performing>,
+    waiting: HashMap<u32, VecDeque<Command>>,
+    commands: mpsc::Receiver<Command>,
+    /// When this partition was granted, until all its queues have been asked once.
+    granted: Option<(Instant, u64)>,
+    due: Vec<u32>,
+}
+
+impl Worker {
+    /// A worker for `partition` that was granted at `granted`.
+    pub fn new(
+        partition: i32,
+        outside: Arc<Outside>,
+        commands: mpsc::Receiver<Command>,
+        granted: Instant,
+    ) -> Self {
+        Self {
+            partition,
+            outside,
+            queues: Vec::new(),
+            vacant: Vec::new(),
+            by_user: BTreeMap::new(),
+            wheel: Wheel::new(Instant::now()),
+            ready: Default::default(),
+            is_turn_asked: Default::default(),
+            turns: FuturesUnordered::new(),
+            under_way: FuturesUnordered::new(),
+            waiting: HashMap::new(),
+            commands,
+            granted: Some((granted, 0)),
+            due: Vec::new(),
+        }
+    }
+
+    /// Takes over a user as the topics have it. `asked_until` is when somebody surely still asked
+    /// in turn; queues whose turn came after that are asked at once.
+    pub fn load(&mut self, loaded: Loaded, asked_until: Option<Timestamp>) {
+        let now = Timestamp::now();
+        let queue = Queue::from_loaded(loaded, asked_until, &self.outside.pace);
+        let pause = match asked_until {
+            Some(since) if !self.outside.pace.was_missed(since, now, queue.phase) => {
+                self.outside.pace.until_phase(now, queue.phase)
+            }
+            _ => Duration::ZERO,
+        };
+        if let Some((_, unasked)) = &mut self.granted {
+            *unasked += 1;
+        }
+        let index = self.insert(queue);
+        self.arm(index, Instant::now() + pause);
+    }
+
+    /// Runs until `stop` turns true, then finishes what is under way.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut alarm = Box::pin(sleep_until(Instant::now()));
+        let mut census = Box::pin(sleep_until(Instant::now()));
+        self.note_takeover();
+        loop {
+            self.set(&mut alarm);
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                Some(command) = self.commands.recv() => self.obey(command),
+                Some(done) = self.under_way.next() => self.settle(done),
+                Some((class, slot)) = self.turns.next() => self.take_turn(class, slot),
+                () = &mut alarm => self.turn(),
+                () = &mut census => {
+                    self.count();
+                    // a count of many queues is made more rarely
+                    let pause = Duration::from_millis(1000 + self.by_user.len() as u64 / 4);
+                    census.as_mut().reset(Instant::now() + pause);
+                }
+            }
+        }
+        self.commands.close();
+        while let Some(done) = self.under_way.next().await {
+            self.settle(done);
+        }
+        self.outside.metrics.census(self.partition, None);
+        self.outside.budget.require(self.partition, 0.0);
+        self.outside.pulse.forget(self.partition);
+    }
+
+    fn set(&self, alarm: &mut Pin<Box<Sleep>>) {
+        // with nothing armed, sleep long: whatever arms an entry comes through this loop
+        let wake =
+            self.wheel.earliest().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        if alarm.deadline() != wake {
+            alarm.as_mut().reset(wake);
+        }
+    }
+
+    fn turn(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.turn(Instant::now(), &mut due);
+        for index in due.drain(..) {
+            self.ask_or_wait(index);
+        }
+        self.due = due;
+    }
+
+    /// Starts what is due for a queue when the budget allows, else lists it under its class.
+    fn ask_or_wait(&mut self, index: u32) {
+        let now = Instant::now();
+        let Some(queue) = self.queues.get_mut(index as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if queue.doing == Doing::Busy {
+            return;
+        }
+        let class = queue.class(now, &self.outside.pace);
+        if queue.doing == Doing::Waiting(class) {
+            return;
+        }
+        if let Some(slot) = self.outside.budget.try_take(class) {
+            self.begin(index, slot);
+            return;
+        }
+        queue.doing = Doing::Waiting(class);
+        if class != Class::Urgent
+            && let Some(urgent_at) = queue.urgent_at(&self.outside.pace)
+        {
+            self.wheel.arm(index, urgent_at.max(now + Duration::from_millis(1)));
+        }
+        self.ready[class.place()].push_back(index);
+        self.ask_for_turn(class);
+    }
+
+    fn ask_for_turn(&mut self, class: Class) {
+        if self.is_turn_asked[class.place()] || self.ready[class.place()].is_empty() {
+            return;
+        }
+        self.is_turn_asked[class.place()] = true;
+        let turn = self.outside.budget.take(class);
+        self.turns.push(Box::pin(async move { (class, turn.await.ok()) }));
+    }
+
+    fn take_turn(&mut self, class: Class, slot: Option<Slot>) {
+        self.is_turn_asked[class.place()] = false;
+        let Some(slot) = slot else { return };
+        while let Some(index) = self.ready[class.place()].pop_front() {
+            let queue = self.queues.get(index as usize).and_then(Option::as_ref);
+            if queue.is_some_and(|queue| queue.doing == Doing::Waiting(class)) {
+                self.begin(index, slot);
+                break;
+            }
+        }
+        self.ask_for_turn(class);
+    }
+
+    fn begin(&mut self, index: u32, slot: Slot) {
+        let now = Instant::now();
+        self.wheel.disarm(index);
+        let Some(queue) = self.queues.get_mut(index as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        let interval = queue.asked.map(|asked| now - asked);
+        self.outside.metrics.poll_scheduled(now.saturating_duration_since(queue.due), interval);
+        queue.doing = Doing::Busy;
+        let step = queue.step(now, self.partition);
+        self.perform(index, step, Some(slot));
+    }
+
+    fn perform(&mut self, index: u32, step: Step, slot: Option<Slot>) {
+        let outside = Arc::clone(&self.outside);
+        self.under_way.push(Box::pin(question::perform(outside, index, step, slot)));
+    }
+
+    fn settle(&mut self, done: Done) {
+        let index = done.index;
+        let Some(mut queue) = self.queues.get_mut(index as usize).and_then(Option::take) else {
+            return;
+        };
+        queue.doing = Doing::Idle;
+        let next = queue.settle(done.came, &self.outside);
+        let user = queue.user.clone();
+        if next == Next::Gone {
+            self.by_user.remove(&user);
+            self.vacant.push(index);
+            self.wheel.disarm(index);
+        } else {
+            self.queues[index as usize] = Some(queue);
+            if let Next::At(due) = next {
+                self.arm(index, due);
+            }
+        }
+        if let Some((_, unasked)) = &mut self.granted {
+            *unasked = unasked.saturating_sub(1);
+            self.note_takeover();
+        }
+        // only now, so that who is told finds the change made
+        if let Some(reply) = done.reply {
+            reply.send();
+        }
+        self.obey_waiting(index);
+    }
+
+    fn arm(&mut self, index: u32, due: Instant) {
+        if let Some(queue) = self.queues.get_mut(index as usize).and_then(Option::as_mut) {
+            queue.due = due;
+            self.wheel.arm(index, due);
+        }
+    }
+
+    fn insert(&mut self, queue: Queue) -> u32 {
+        let user = queue.user.clone();
+        let index = if let Some(index) = self.vacant.pop() {
+            self.queues[index as usize] = Some(queue);
+            index
+        } else {
+            self.queues.push(Some(queue));
+            (self.queues.len() - 1) as u32
+        };
+        self.by_user.insert(user, index);
+        index
+    }
+
+    fn note_takeover(&mut self) {
+        if let Some((granted, 0)) = self.granted {
+            self.outside.metrics.takeover(granted.elapsed());
+            self.granted = None;
+        }
+    }
+
+    fn count(&self) {
+        let (now, wall) = (Instant::now(), Timestamp::now());
+        let mut census = Census::default();
+        let mut required = 0.0;
+        for queue in self.queues.iter().flatten() {
+            queue.count(&mut census, now, wall, &self.outside.pace);
+            required += queue.required_rate(now, &self.outside.pace);
+        }
+        self.outside.budget.require(self.partition, required);
+        self.outside.metrics.census(self.partition, Some(census));
+        self.outside.pulse.beat(self.partition, now);
+    }
+}

@@ -1,0 +1,476 @@
+//! The steps a worker takes outside: each is one future that talks to the source, has the answer
+//! kept, and says what it came to.
+//!
+//! Promises:
+//! - an answer that may have been removed from its queue is kept before anything else is done;
+//! - a new queue is made before the connections are listed, and the gap is published with it;
+//! - a credential is open only while its request is made.
+//!
+//! Knows nothing of: schedules; what a step's outcome means for the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::command::Reply;
+use super::queue::HeldCredential;
+use crate::admin::{PutDone, Unserved};
+use crate::budget::{Budget, Slot};
+use crate::credential::{Credential, KeyRing};
+use crate::event;
+use crate::gap::{Cause, Certainty};
+use crate::ids::{GapId, QueueId, Timestamp, UserId};
+use crate::journal::{Answer, AnswerKind, Change, Journal, Lost, RowOf, Unsettled};
+use crate::kafka::Reach;
+use crate::linxo::{Asked, Bearer, CallFault, Room, Source};
+use crate::metrics::{DeadLetterReason, Metrics, PollOutcome};
+use crate::pulse::Pulse;
+use crate::schedule::{Class, Pace};
+use crate::subscription::Subscription;
+
+/// What workers share: the ways out of the process, and how to behave.
+pub struct Outside {
+    /// The source.
+    pub source: Source,
+    /// Memory for answers in flight.
+    pub room: Room,
+    /// Where answers are kept.
+    pub journal: Journal,
+    /// Who may ask when.
+    pub budget: Budget,
+    /// Opens and seals credentials.
+    pub keys: KeyRing,
+    /// The intervals.
+    pub pace: Pace,
+    /// How long a refused credential is left alone.
+    pub credential_retry: Duration,
+    /// Whether Kafka answers.
+    pub reach: Reach,
+    /// Every number we show.
+    pub metrics: Arc<Metrics>,
+    /// That workers make progress.
+    pub pulse: Arc<Pulse>,
+    /// This instance, as the admin API shows it.
+    pub instance_id: String,
+}
+
+/// One question to a queue.
+pub(super) struct Question {
+    pub(super) of: RowOf,
+    pub(super) credential: HeldCredential,
+    pub(super) queue: QueueId,
+    pub(super) generation: i32,
+    pub(super) owner_epoch: i64,
+    /// Start of the last answered question.
+    pub(super) answered_before: Timestamp,
+    /// Whether a question since then may have removed events that never arrived.
+    pub(super) is_answer_suspected: bool,
+}
+
+/// What is to be done outside.
+pub(super) enum Step {
+    /// Ask the queue.
+    Ask(Question),
+    /// Make a new queue for a dead one, and publish the gap.
+    Replace { of: RowOf, credential: HeldCredential, lost: Lost },
+    /// List the connections that close a gap.
+    List {
+        of: RowOf,
+        credential: HeldCredential,
+        gap: GapId,
+        queue: QueueId,
+        generation: i32,
+        owner_epoch: i64,
+    },
+    /// Make a new subscription, with a queue to adopt or a new one.
+    Subscribe {
+        of: RowOf,
+        credential: Credential,
+        adopt: Option<QueueId>,
+        reply: oneshot::Sender<Result<PutDone, Unserved>>,
+    },
+    /// Give an existing subscription a new credential, and perhaps a queue made elsewhere; the old
+    /// one is then asked once more.
+    Change {
+        question: Question,
+        subscription: Box<Subscription>,
+        credential: Credential,
+        adopt: Option<QueueId>,
+        reply: oneshot::Sender<Result<PutDone, Unserved>>,
+    },
+    /// Remove the subscription.
+    Remove { of: RowOf, reply: oneshot::Sender<Result<(), Unserved>> },
+}
+
+/// What a step came to.
+pub(super) enum Came {
+    Asked {
+        outcome: PollOutcome,
+        started: Instant,
+        started_at: Timestamp,
+        retry_after: Option<Duration>,
+        /// A gap that has to be closed by a listing.
+        listing: Option<GapId>,
+        /// Whether a synchronization was seen to start (true) or end (false), or to go on.
+        sign: Option<bool>,
+    },
+    Replaced { queue: QueueId, gap: GapId },
+    Listed,
+    Failed(CallFault),
+    Subscribed(Box<Subscription>),
+    CredentialChanged(Box<Subscription>),
+    Adopted(Box<Subscription>, QueueId),
+    NotSubscribed,
+    Removed,
+    Unchanged,
+}
+
+/// A finished step.
+pub(super) struct Done {
+    pub(super) index: u32,
+    pub(super) came: Came,
+    pub(super) reply: Option<Reply>,
+}
+
+/// Does one step for the queue at `index`.
+pub(super) async fn perform(
+    outside: Arc<Outside>,
+    index: u32,
+    step: Step,
+    slot: Option<Slot>,
+) -> Done {
+    let (came, reply) = match step {
+        Step::Ask(question) => (ask(&outside, &question, slot).await, None),
+        Step::Replace { of, credential, lost } => {
+            (replace(&outside, of, &credential, lost, slot).await, None)
+        }
+        Step::List { of, credential, gap, queue, generation, owner_epoch } => {
+            let listed =
+                list(&outside, of, &credential, (gap, queue, generation, owner_epoch), slot).await;
+            (listed, None)
+        }
+        Step::Subscribe { of, credential, adopt, reply } => {
+            let (came, result) = match subscribe(&outside, of, &credential, adopt).await {
+                Ok((came, done)) => (came, Ok(done)),
+                Err(unserved) => (Came::NotSubscribed, Err(unserved)),
+            };
+            (came, Some(Reply::Put(reply, result)))
+        }
+        Step::Change { question, subscription, credential, adopt, reply } => {
+            let (came, result) =
+                match change(&outside, question, subscription, &credential, adopt).await {
+                    Ok((came, done)) => (came, Ok(done)),
+                    Err(unserved) => (Came::Unchanged, Err(unserved)),
+                };
+            (came, Some(Reply::Put(reply, result)))
+        }
+        Step::Remove { of, reply } => match remove(&outside, of).await {
+            Ok(()) => (Came::Removed, Some(Reply::Removed(reply, Ok(())))),
+            Err(unserved) => (Came::Unchanged, Some(Reply::Removed(reply, Err(unserved)))),
+        },
+    };
+    Done { index, came, reply }
+}
+
+async fn ask(outside: &Outside, question: &Question, slot: Option<Slot>) -> Came {
+    let started = Instant::now();
+    let started_at = Timestamp::now();
+    let asked = match outside.open(&question.of.user, &question.credential) {
+        Some(opened) => {
+            let bearer = bearer(&opened);
+            let asking =
+                outside.source.ask(&question.of.user, bearer, &question.queue, &outside.room);
+            asking.await
+        }
+        None => Asked::Unauthorized,
+    };
+    // the answer is in: somebody else may ask
+    drop(slot);
+    let outcome = asked.outcome();
+    outside.metrics.poll_finished(outcome, started.elapsed());
+    let received = |kind, body| Answer {
+        queue: question.queue.clone(),
+        generation: question.generation,
+        owner_epoch: question.owner_epoch,
+        asked_at: started_at,
+        received_at: Timestamp::now(),
+        received: Instant::now(),
+        kind,
+        body,
+    };
+    let lost = |certainty, to_reconcile| Lost {
+        gap_id: GapId::random(),
+        cause: Cause::AnswerLost,
+        certainty,
+        from: question.answered_before,
+        to: Timestamp::now(),
+        to_reconcile,
+    };
+
+    let mut came = (None, None, None);
+    let change = match asked {
+        Asked::Events(body) => {
+            let body = body.into_bytes();
+            came.2 = Some(event::sync_sign_of_answer(&body) != Some(event::SyncSign::Ended));
+            Some(Change::Answered(received(AnswerKind::Events, body)))
+        }
+        Asked::Malformed(body) => {
+            let kind = AnswerKind::Unreadable(DeadLetterReason::Malformed);
+            Some(Change::Answered(received(kind, body.into_bytes())))
+        }
+        Asked::Broken { start } => {
+            let lost = lost(Certainty::Certain, true);
+            came.1 = Some(lost.gap_id.clone());
+            let kind = AnswerKind::Unreadable(DeadLetterReason::Malformed);
+            Some(Change::AnswerLost(received(kind, start.into_bytes()), lost))
+        }
+        Asked::Oversized { start, .. } => {
+            let lost = lost(Certainty::Certain, true);
+            came.1 = Some(lost.gap_id.clone());
+            let kind = AnswerKind::Unreadable(DeadLetterReason::Oversized);
+            Some(Change::AnswerLost(received(kind, start.into_bytes()), lost))
+        }
+        Asked::Throttled { retry_after } | Asked::ServerError { retry_after, .. } => {
+            came.0 = retry_after;
+            None
+        }
+        Asked::Empty
+        | Asked::EmptyList
+        | Asked::Dead { .. }
+        | Asked::Unauthorized
+        | Asked::Forbidden => None,
+        Asked::Timeout { sent } | Asked::TransportError { sent } => {
+            if !sent {
+                // nothing reached the source, so nothing can have been removed
+                return Came::Failed(CallFault::Retry { what: "the source was not reached".into() });
+            }
+            None
+        }
+    };
+    let is_answered = matches!(
+        outcome,
+        PollOutcome::Events | PollOutcome::Empty | PollOutcome::EmptyList | PollOutcome::Malformed
+    );
+    if is_answered && question.is_answer_suspected {
+        // before what follows it, as that is the order in which it happened
+        let suspected = Change::AnswerLost(
+            received(AnswerKind::Events, Vec::new()),
+            lost(Certainty::Possible, false),
+        );
+        outside.keep(question.of.clone(), suspected).await;
+    }
+    if let Some(change) = change {
+        outside.keep(question.of.clone(), change).await;
+    }
+    let (retry_after, listing, sign) = came;
+    Came::Asked { outcome, started, started_at, retry_after, listing, sign }
+}
+
+async fn replace(
+    outside: &Outside,
+    of: RowOf,
+    credential: &HeldCredential,
+    mut lost: Lost,
+    slot: Option<Slot>,
+) -> Came {
+    let Some(opened) = outside.open(&of.user, credential) else {
+        return Came::Failed(CallFault::Refused { status: 401, code: String::new() });
+    };
+    let subscribed = outside.source.subscribe(&of.user, bearer(&opened)).await;
+    drop(slot);
+    let queue = match subscribed {
+        Ok(queue) => queue,
+        Err(fault) => return Came::Failed(fault),
+    };
+    lost.to = Timestamp::now();
+    let gap = lost.gap_id.clone();
+    outside.keep(of, Change::QueueReplaced { next: queue.clone(), lost }).await;
+    Came::Replaced { queue, gap }
+}
+
+async fn list(
+    outside: &Outside,
+    of: RowOf,
+    credential: &HeldCredential,
+    (gap, queue, generation, owner_epoch): (GapId, QueueId, i32, i64),
+    slot: Option<Slot>,
+) -> Came {
+    let Some(opened) = outside.open(&of.user, credential) else {
+        return Came::Failed(CallFault::Refused { status: 401, code: String::new() });
+    };
+    let asked_at = Timestamp::now();
+    let listed = outside.source.connections(&of.user, bearer(&opened), &outside.room).await;
+    drop(slot);
+    let body = match listed {
+        Ok(body) => body.into_bytes(),
+        Err(fault) => return Came::Failed(fault),
+    };
+    if event::decode_connections(&body).is_err() {
+        let what = "the listing of connections is no json list".to_owned();
+        return Came::Failed(CallFault::Unusable { what });
+    }
+    let answer = Answer {
+        queue,
+        generation,
+        owner_epoch,
+        asked_at,
+        received_at: Timestamp::now(),
+        received: Instant::now(),
+        kind: AnswerKind::Connections(gap),
+        body,
+    };
+    outside.keep(of, Change::Answered(answer)).await;
+    Came::Listed
+}
+
+async fn subscribe(
+    outside: &Outside,
+    mut of: RowOf,
+    credential: &Credential,
+    adopt: Option<QueueId>,
+) -> Result<(Came, PutDone), Unserved> {
+    if !outside.reach.is_there().await {
+        return Err(Unserved::KafkaAway);
+    }
+    let sealed = outside.seal(&of.user, credential)?;
+    let queue = match adopt {
+        Some(queue) => queue,
+        None => {
+            let slot = outside.budget.take(Class::Urgent).await;
+            let subscribed = outside.source.subscribe(&of.user, bearer(credential)).await;
+            drop(slot);
+            subscribed.map_err(unserved)?
+        }
+    };
+    let now = Timestamp::now();
+    let subscription = Subscription {
+        user_id: of.user.clone(),
+        subscription_id: of.subscription_id.clone(),
+        queue_id: queue.clone(),
+        credential_kind: kind_of(credential).to_owned(),
+        sealed_credential: sealed,
+        created_at: now,
+        updated_at: now,
+    };
+    of.subscription_id = subscription.subscription_id.clone();
+    let partition = of.partition;
+    let row = Change::Subscribed(Box::new(subscription.clone()));
+    outside.journal.keep(of, row).await.map_err(unsettled)?;
+    let done = PutDone {
+        existed: false,
+        subscription_id: subscription.subscription_id.clone(),
+        queue_id: queue,
+        partition,
+    };
+    Ok((Came::Subscribed(Box::new(subscription)), done))
+}
+
+async fn change(
+    outside: &Outside,
+    question: Question,
+    mut subscription: Box<Subscription>,
+    credential: &Credential,
+    adopt: Option<QueueId>,
+) -> Result<(Came, PutDone), Unserved> {
+    if !outside.reach.is_there().await {
+        return Err(Unserved::KafkaAway);
+    }
+    subscription.credential_kind = kind_of(credential).to_owned();
+    subscription.sealed_credential = outside.seal(&question.of.user, credential)?;
+    subscription.updated_at = Timestamp::now();
+    let adopt = adopt.filter(|queue| *queue != question.queue);
+    let mut done = PutDone {
+        existed: true,
+        subscription_id: question.of.subscription_id.clone(),
+        queue_id: question.queue.clone(),
+        partition: question.of.partition,
+    };
+    let Some(queue) = adopt else {
+        let row = Change::CredentialChanged(subscription.clone());
+        outside.journal.keep(question.of, row).await.map_err(unsettled)?;
+        return Ok((Came::CredentialChanged(subscription), done));
+    };
+    // the old queue is asked once more, with what it was asked with, and then forgotten
+    let slot = outside.budget.take(Class::Urgent).await;
+    ask(outside, &question, slot.ok()).await;
+    let row = Change::Adopted(subscription.clone(), queue.clone());
+    outside.journal.keep(question.of, row).await.map_err(unsettled)?;
+    done.queue_id = queue.clone();
+    Ok((Came::Adopted(subscription, queue), done))
+}
+
+async fn remove(outside: &Outside, of: RowOf) -> Result<(), Unserved> {
+    if !outside.reach.is_there().await {
+        return Err(Unserved::KafkaAway);
+    }
+    outside.journal.keep(of, Change::Removed).await.map_err(unsettled)
+}
+
+impl Outside {
+    /// Opens a credential; none when no key opens it, which only the key file can mend.
+    fn open(&self, user: &UserId, credential: &HeldCredential) -> Option<Credential> {
+        match credential {
+            HeldCredential::Client => Some(Credential::Client),
+            HeldCredential::Sealed(sealed) => match self.keys.open(user, sealed) {
+                Ok(opened) => Some(opened),
+                Err(error) => {
+                    tracing::error!(%user, %error, "credential cannot be opened");
+                    None
+                }
+            },
+        }
+    }
+
+    fn seal(&self, user: &UserId, credential: &Credential) -> Result<Vec<u8>, Unserved> {
+        self.keys
+            .seal(user, credential)
+            .map(|sealed| sealed.as_bytes().to_vec())
+            .map_err(|error| Unserved::InvalidCredential { what: error.to_string() })
+    }
+
+    /// Has a change kept. An answer whose partition went to another owner has been published late
+    /// by then, and one cut off by the stop is among what a stop may lose, so both end here.
+    async fn keep(&self, of: RowOf, change: Change) {
+        let user = of.user.clone();
+        match self.journal.keep(of, change).await {
+            Ok(()) | Err(Unsettled::NotOwned) => {}
+            Err(Unsettled::Stopped) => {
+                tracing::warn!(%user, "an answer was not known to be published when the bridge stopped");
+            }
+        }
+    }
+}
+
+fn bearer(credential: &Credential) -> Bearer<'_> {
+    match credential {
+        Credential::AccessToken { access_token, .. } => Bearer::Token(access_token.expose()),
+        Credential::Client => Bearer::Client,
+    }
+}
+
+fn kind_of(credential: &Credential) -> &'static str {
+    match credential {
+        Credential::AccessToken { .. } => "access_token",
+        Credential::Client => "client",
+    }
+}
+
+fn unserved(fault: CallFault) -> Unserved {
+    let what = fault.to_string();
+    match fault {
+        CallFault::Refused { .. } => Unserved::CredentialRefused { what },
+        CallFault::Throttled { .. } | CallFault::Retry { .. } => Unserved::SourceAway { what },
+        CallFault::Unusable { .. } => Unserved::SourceUnusable { what },
+    }
+}
+
+fn unsettled(unsettled: Unsettled) -> Unserved {
+    match unsettled {
+        Unsettled::NotOwned => {
+            Unserved::NotOwned { owner_url: None, retry_after: Duration::from_secs(2) }
+        }
+        Unsettled::Stopped => Unserved::OutcomeUnknown,
+    }
+}

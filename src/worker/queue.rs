@@ -1,0 +1,532 @@
+//! What is known of one user's queue, and what comes next for it.
+//!
+//! Promises: decisions only; nothing here talks to anyone. What a step came to goes in, the time
+//! of the next step comes out.
+//!
+//! Knows nothing of: the wheel, the budget, the source's client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::question::{Came, Outside, Step};
+use crate::admin::{CredentialKind, LastAnswer, SubscriptionView};
+use crate::credential::SealedCredential;
+use crate::gap::{Cause, Certainty};
+use crate::ids::{GapId, QueueId, SubscriptionId, Timestamp, UserId};
+use crate::journal::{Lost, RowOf};
+use crate::linxo::CallFault;
+use crate::metrics::{Census, PollOutcome, QueueCondition};
+use crate::queue_state::QueueState;
+use crate::schedule::{Class, Pace, phase_of};
+use crate::subscription::Subscription;
+
+/// The first pause after a failure; it doubles up to [`LONGEST_BACKOFF`].
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// A user as the topics have it.
+pub struct Loaded {
+    /// The wish.
+    pub subscription: Subscription,
+    /// The state that belongs to it, made from the subscription when none was written yet.
+    pub state: QueueState,
+}
+
+/// What is under way for a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// Nothing; it is in the wheel.
+    Idle,
+    /// It is due and waits for budget of this class.
+    Waiting(Class),
+    /// A step is under way.
+    Busy,
+}
+
+/// What the next step is for, beside asking.
+#[derive(Clone, Debug, PartialEq)]
+enum Need {
+    Nothing,
+    /// The queue is dead: a new one has to be made.
+    NewQueue(Cause),
+    /// The present state has to be listed to close this gap, not before the moment.
+    Listing(GapId, Instant),
+}
+
+/// What follows a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The queue's next step is due then.
+    At(Instant),
+    /// The user is no longer watched.
+    Gone,
+}
+
+/// How a queue's credential is kept.
+#[derive(Clone)]
+pub(super) enum HeldCredential {
+    /// The bridge's own; nothing to open.
+    Client,
+    /// The user's, sealed.
+    Sealed(Arc<SealedCredential>),
+}
+
+/// One user's queue.
+pub(super) struct Queue {
+    pub(super) user: UserId,
+    pub(super) subscription_id: SubscriptionId,
+    pub(super) queue: QueueId,
+    pub(super) generation: i32,
+    pub(super) credential: HeldCredential,
+    pub(super) created_at: Timestamp,
+    /// The queue of generation 1, as the control topic has it.
+    pub(super) first_queue: QueueId,
+    pub(super) phase: u64,
+    pub(super) due: Instant,
+    /// Start of the last answered question, on the clock that never jumps.
+    pub(super) asked: Option<Instant>,
+    /// The same by the wall clock; after a restart what is known at least.
+    asked_at: Timestamp,
+    pub(super) doing: Doing,
+    owner_epoch: i64,
+    active_until: Option<Instant>,
+    last: Option<LastAnswer>,
+    need: Need,
+    blocked: Option<&'static str>,
+    /// Whether the credential was refused since the last answer.
+    was_refused: bool,
+    /// Whether a question since the last answer may have removed events that never arrived.
+    is_answer_suspected: bool,
+    empties: u8,
+    failures: u8,
+    /// Whether the first PUT is still under way.
+    is_subscribing: bool,
+}
+
+impl Queue {
+    /// A user of the topics. After a restart nobody knows when it was asked last: not before one
+    /// keep-alive interval ahead of `asked_until`, nor before the state was written.
+    pub(super) fn from_loaded(
+        loaded: Loaded,
+        asked_until: Option<Timestamp>,
+        pace: &Pace,
+    ) -> Self {
+        let Loaded { subscription, state } = loaded;
+        let known = state.asked_at.unwrap_or(subscription.created_at);
+        let asked_at = asked_until
+            .map(|until| Timestamp(until.0 - pace.keep_alive.as_millis() as i64))
+            .map_or(known, |least| least.max(known));
+        let need = match state.recovery {
+            Some(recovery) => Need::Listing(recovery.gap_id, Instant::now()),
+            None => Need::Nothing,
+        };
+        let mut queue = Self::new(&subscription, asked_at);
+        queue.queue = state.queue_id;
+        queue.generation = state.generation;
+        queue.owner_epoch = state.owner_epoch;
+        queue.need = need;
+        queue.is_subscribing = false;
+        queue
+    }
+
+    /// A user whose first PUT is under way.
+    pub(super) fn subscribing(user: UserId) -> Self {
+        let now = Timestamp::now();
+        Self::new(
+            &Subscription {
+                user_id: user,
+                subscription_id: SubscriptionId::random(),
+                queue_id: QueueId::from(""),
+                credential_kind: String::new(),
+                sealed_credential: Vec::new(),
+                created_at: now,
+                updated_at: now,
+            },
+            now,
+        )
+    }
+
+    fn new(subscription: &Subscription, asked_at: Timestamp) -> Self {
+        Self {
+            phase: phase_of(&subscription.user_id),
+            user: subscription.user_id.clone(),
+            subscription_id: subscription.subscription_id.clone(),
+            queue: subscription.queue_id.clone(),
+            first_queue: subscription.queue_id.clone(),
+            generation: 1,
+            credential: HeldCredential::of(subscription),
+            created_at: subscription.created_at,
+            due: Instant::now(),
+            asked: None,
+            asked_at,
+            doing: Doing::Idle,
+            owner_epoch: 1,
+            active_until: None,
+            last: None,
+            need: Need::Nothing,
+            blocked: None,
+            was_refused: false,
+            is_answer_suspected: false,
+            empties: 0,
+            failures: 0,
+            is_subscribing: true,
+        }
+    }
+
+    /// Whether the first PUT is still under way, so that nobody may see the user yet.
+    pub(super) fn is_subscribing(&self) -> bool {
+        self.is_subscribing
+    }
+
+    /// Whom rows of this queue are about.
+    pub(super) fn row_of(&self, partition: i32) -> RowOf {
+        RowOf {
+            user: self.user.clone(),
+            partition,
+            subscription_id: self.subscription_id.clone(),
+        }
+    }
+
+    /// The class of what is due now.
+    pub(super) fn class(&self, now: Instant, pace: &Pace) -> Class {
+        match &self.need {
+            Need::NewQueue(_) => Class::Urgent,
+            Need::Listing(_, at) if *at <= now => Class::Reconciliation,
+            Need::Nothing | Need::Listing(..) => {
+                pace.class(self.age(now), self.active_until.is_some_and(|until| now < until))
+            }
+        }
+    }
+
+    /// When a question that waits becomes urgent.
+    pub(super) fn urgent_at(&self, pace: &Pace) -> Option<Instant> {
+        self.asked.map(|asked| asked + pace.urgent_after())
+    }
+
+    /// What to do now.
+    pub(super) fn step(&self, now: Instant, partition: i32) -> Step {
+        let user = self.row_of(partition);
+        let credential = self.credential.clone();
+        match &self.need {
+            Need::NewQueue(cause) => {
+                Step::Replace { of: user, credential, lost: self.lost(*cause, true) }
+            }
+            Need::Listing(gap, at) if *at <= now => Step::List {
+                of: user,
+                credential,
+                gap: gap.clone(),
+                queue: self.queue.clone(),
+                generation: self.generation,
+                owner_epoch: self.owner_epoch,
+            },
+            Need::Nothing | Need::Listing(..) => Step::Ask(self.question(partition)),
+        }
+    }
+
+    /// A question to the queue as it is.
+    pub(super) fn question(&self, partition: i32) -> super::question::Question {
+        super::question::Question {
+            of: self.row_of(partition),
+            credential: self.credential.clone(),
+            queue: self.queue.clone(),
+            generation: self.generation,
+            owner_epoch: self.owner_epoch,
+            answered_before: self.asked_at,
+            is_answer_suspected: self.is_answer_suspected,
+        }
+    }
+
+    /// Takes in what a step came to; answers when the next one is due.
+    pub(super) fn settle(&mut self, came: Came, outside: &Outside) -> Next {
+        let now = Instant::now();
+        let pace = &outside.pace;
+        match came {
+            Came::Asked { outcome, started, started_at, retry_after, listing, sign } => {
+                self.last = Some(LastAnswer { at: Timestamp::now(), outcome });
+                self.settle_asked(outcome, started, started_at, now, outside);
+                if let Some(gap) = listing {
+                    self.need = Need::Listing(gap, now);
+                }
+                match sign {
+                    Some(true) => self.active_until = Some(now + pace.active_for),
+                    Some(false) => self.active_until = None,
+                    None => {}
+                }
+                if let Some(pause) = retry_after {
+                    return Next::At(now + pause.min(pace.keep_alive));
+                }
+            }
+            Came::Replaced { queue, gap } => {
+                outside.metrics.queue_death(self.death_cause(pace).into());
+                self.adopt(queue, now, pace);
+                self.need = Need::Listing(gap, now);
+            }
+            Came::Listed => {
+                self.need = Need::Nothing;
+                self.failures = 0;
+                self.active_until = Some(now + pace.active_for);
+            }
+            Came::Failed(fault) => return self.fail(&fault, now, outside),
+            Came::Subscribed(subscription) => {
+                *self = Self::new(&subscription, subscription.created_at);
+                self.is_subscribing = false;
+                self.asked = Some(now);
+                self.active_until = Some(now + pace.active_for);
+                return Next::At(now + pace.active);
+            }
+            Came::CredentialChanged(subscription) => {
+                self.credential = HeldCredential::of(&subscription);
+                if self.blocked.take().is_some() {
+                    return Next::At(now);
+                }
+            }
+            Came::Adopted(subscription, queue) => {
+                self.credential = HeldCredential::of(&subscription);
+                self.blocked = None;
+                self.need = Need::Nothing;
+                self.adopt(queue, now, pace);
+                return Next::At(now);
+            }
+            Came::NotSubscribed | Came::Removed => return Next::Gone,
+            Came::Unchanged => {}
+        }
+        Next::At(self.next_due(now, outside))
+    }
+
+    /// Expects a synchronization: asked often for a while, from `now` on.
+    pub(super) fn hint(&mut self, now: Instant, pace: &Pace) {
+        self.active_until = Some(now + pace.active_for);
+        self.empties = 0;
+    }
+
+    /// Counts this queue.
+    pub(super) fn count(
+        &self,
+        census: &mut Census,
+        now: Instant,
+        wall: Timestamp,
+        pace: &Pace,
+    ) {
+        match self.condition() {
+            QueueCondition::Subscribing => census.subscribing += 1,
+            QueueCondition::Recovering => census.recovering += 1,
+            QueueCondition::Blocked => census.blocked += 1,
+            QueueCondition::Live => {
+                let asked = Timestamp(wall.0 - self.age(now).as_millis() as i64);
+                census.count_live(self.headroom(now, pace), asked);
+            }
+        }
+    }
+
+    /// Questions per second that this queue needs as it is.
+    pub(super) fn required_rate(&self, now: Instant, pace: &Pace) -> f64 {
+        let is_active = self.active_until.is_some_and(|until| now < until);
+        let pause = if is_active { pace.active } else { pace.keep_alive };
+        1.0 / pause.as_secs_f64().max(0.001)
+    }
+
+    /// What the admin API shows.
+    pub(super) fn view(&self, partition: i32, outside: &Outside) -> SubscriptionView {
+        let (now, wall) = (Instant::now(), Timestamp::now());
+        let next_due = self.due.saturating_duration_since(now).as_millis() as i64;
+        SubscriptionView {
+            user_id: self.user.clone(),
+            subscription_id: self.subscription_id.clone(),
+            queue_id: self.queue.clone(),
+            generation: self.generation.unsigned_abs(),
+            partition,
+            owner: outside.instance_id.clone(),
+            state: self.condition(),
+            blocked_reason: self.blocked.map(str::to_owned),
+            last_answer: self.last,
+            headroom: (!matches!(self.need, Need::NewQueue(_)))
+                .then(|| self.headroom(now, &outside.pace)),
+            next_due: (self.doing == Doing::Idle).then_some(Timestamp(wall.0 + next_due)),
+            credential: match self.credential {
+                HeldCredential::Client => CredentialKind::Client,
+                HeldCredential::Sealed(_) => CredentialKind::AccessToken,
+            },
+        }
+    }
+
+    fn condition(&self) -> QueueCondition {
+        if self.is_subscribing {
+            QueueCondition::Subscribing
+        } else if self.blocked.is_some() {
+            QueueCondition::Blocked
+        } else if self.need != Need::Nothing {
+            QueueCondition::Recovering
+        } else {
+            QueueCondition::Live
+        }
+    }
+
+    fn settle_asked(
+        &mut self,
+        outcome: PollOutcome,
+        started: Instant,
+        started_at: Timestamp,
+        now: Instant,
+        outside: &Outside,
+    ) {
+        match outcome {
+            PollOutcome::Events
+            | PollOutcome::Empty
+            | PollOutcome::EmptyList
+            | PollOutcome::Malformed
+            | PollOutcome::Broken
+            | PollOutcome::Oversized => {
+                self.asked = Some(started);
+                self.asked_at = started_at;
+                self.failures = 0;
+                self.blocked = None;
+                self.was_refused = false;
+                self.is_answer_suspected = false;
+                let is_empty = matches!(outcome, PollOutcome::Empty | PollOutcome::EmptyList);
+                self.empties = if is_empty { self.empties.saturating_add(1) } else { 0 };
+                if self.active_until.is_some_and(|until| now < until) {
+                    self.empties = 0;
+                }
+            }
+            PollOutcome::Dead => {
+                self.failures = 0;
+                self.need = Need::NewQueue(self.death_cause(&outside.pace));
+                tracing::warn!(
+                    user = %self.user, queue = %self.queue, cause = self.death_cause(&outside.pace).as_str(),
+                    "queue died, making a new one"
+                );
+            }
+            PollOutcome::Unauthorized => self.block("the credential is refused (401)"),
+            PollOutcome::Forbidden => self.block("the credential may not read the queue (403)"),
+            PollOutcome::Timeout | PollOutcome::TransportError => {
+                self.is_answer_suspected = true;
+                self.failures = self.failures.saturating_add(1);
+            }
+            PollOutcome::Throttled | PollOutcome::ServerError => {
+                self.failures = self.failures.saturating_add(1);
+            }
+        }
+    }
+
+    fn fail(&mut self, fault: &CallFault, now: Instant, outside: &Outside) -> Next {
+        self.failures = self.failures.saturating_add(1);
+        let pace = &outside.pace;
+        let pause = match fault {
+            CallFault::Refused { .. } => {
+                self.block("the credential is refused");
+                return Next::At(now + outside.credential_retry);
+            }
+            CallFault::Throttled { retry_after: Some(pause) } => (*pause).min(pace.keep_alive),
+            CallFault::Throttled { retry_after: None }
+            | CallFault::Retry { .. }
+            | CallFault::Unusable { .. } => self.backoff(),
+        };
+        if matches!(fault, CallFault::Unusable { .. }) {
+            tracing::error!(user = %self.user, queue = %self.queue, %fault, "recovery does not get on");
+        }
+        if let Need::Listing(_, at) = &mut self.need {
+            // the queue itself goes on being asked until the listing is tried again
+            *at = now + pause;
+            return Next::At(self.next_due(now, outside));
+        }
+        Next::At(now + pause)
+    }
+
+    fn next_due(&self, now: Instant, outside: &Outside) -> Instant {
+        let pace = &outside.pace;
+        let keep_alive_at = self.asked.map(|asked| asked + pace.keep_alive);
+        let due = if matches!(self.need, Need::NewQueue(_)) && self.blocked.is_none() {
+            now
+        } else if self.blocked.is_some() {
+            now + outside.credential_retry
+        } else if self.failures > 0 {
+            let retry = now + self.backoff();
+            keep_alive_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
+        } else if self.active_until.is_some_and(|until| now < until) {
+            now + pace.active
+        } else {
+            let pause = pace.pause(self.empties);
+            let asked = self.asked.unwrap_or(now);
+            if pause >= pace.keep_alive {
+                asked + pace.keep_alive_pause(self.asked_at, self.phase)
+            } else {
+                asked + pause
+            }
+        };
+        match &self.need {
+            Need::Listing(_, at) => due.min((*at).max(now)),
+            Need::Nothing | Need::NewQueue(_) => due,
+        }
+    }
+
+    fn adopt(&mut self, queue: QueueId, now: Instant, pace: &Pace) {
+        self.queue = queue;
+        self.generation += 1;
+        self.asked = Some(now);
+        self.asked_at = Timestamp::now();
+        self.failures = 0;
+        self.empties = 0;
+        self.was_refused = false;
+        self.is_answer_suspected = false;
+        self.active_until = Some(now + pace.active_for);
+    }
+
+    fn block(&mut self, reason: &'static str) {
+        if self.blocked.is_none() {
+            tracing::warn!(user = %self.user, queue = %self.queue, reason, "user is blocked");
+        }
+        self.blocked = Some(reason);
+        self.was_refused = true;
+        self.failures = 0;
+    }
+
+    fn backoff(&self) -> Duration {
+        let doublings = u32::from(self.failures.saturating_sub(1)).min(16);
+        (FIRST_BACKOFF * 2_u32.pow(doublings)).min(LONGEST_BACKOFF)
+    }
+
+    fn death_cause(&self, pace: &Pace) -> Cause {
+        if self.was_refused {
+            Cause::CredentialRefused
+        } else if Timestamp::now().since(self.asked_at) >= pace.queue_lifetime {
+            Cause::QueueExpired
+        } else {
+            Cause::QueueGone
+        }
+    }
+
+    fn lost(&self, cause: Cause, to_reconcile: bool) -> Lost {
+        Lost {
+            gap_id: GapId::random(),
+            cause,
+            certainty: Certainty::Certain,
+            from: self.asked_at,
+            to: Timestamp::now(),
+            to_reconcile,
+        }
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        match self.asked {
+            Some(asked) => now - asked,
+            None => Timestamp::now().since(self.asked_at),
+        }
+    }
+
+    fn headroom(&self, now: Instant, pace: &Pace) -> Duration {
+        pace.queue_lifetime.saturating_sub(self.age(now))
+    }
+}
+
+impl HeldCredential {
+    fn of(subscription: &Subscription) -> Self {
+        if subscription.credential_kind == CredentialKind::Client.as_str() {
+            Self::Client
+        } else {
+            let sealed = SealedCredential::from(subscription.sealed_credential.clone());
+            Self::Sealed(Arc::new(sealed))
+        }
+    }
+}
