@@ -2,3 +2,5 @@
 
 /// The names by which things are called.
 pub mod ids;
+/// A Linxo API that misbehaves on request and remembers what it handed out.
+pub mod simulator;
