@@ -1,1 +1,163 @@
-fn main() {}
+//! A Linxo API that misbehaves on request and keeps a ledger of all it made and handed out.
+//!
+//! Promises:
+//! - the first line on standard output is `listening on http://127.0.0.1:PORT`;
+//! - SIGTERM and SIGINT end it with exit code 0; what cannot be started ends it with 1.
+//!
+//! Knows nothing of: the bridge.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use linxo_kafka_bridge::simulator::{EventIds, LocationForm, Options, Simulator, Version};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// A Linxo API that misbehaves on request and keeps a ledger of all it made and handed out.
+///
+/// The source's API is under /v2.1 or /v3, tokens come from /auth/token, and /control tells the
+/// simulator what to do. Logs go to standard error, as much as RUST_LOG asks for.
+#[derive(Parser)]
+#[command(name = "linxo-simulator", version)]
+struct Arguments {
+    /// Loopback address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// How long a queue lives that nobody asks
+    #[arg(long, default_value = "15m", value_parser = duration)]
+    queue_lifetime: Duration,
+    /// How long an access token is valid
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    token_lifetime: Duration,
+    /// The client that may ask for client tokens
+    #[arg(long, default_value = "simulated-client")]
+    client_id: String,
+    /// Its secret
+    #[arg(long, default_value = "simulated-client-secret")]
+    client_secret: String,
+    /// From it come all ids and all draws
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Which version of the API is spoken
+    #[arg(long, default_value = "v2.1")]
+    api_version: ApiVersion,
+    /// What the Location of a new queue looks like
+    #[arg(long, default_value = "relative")]
+    location: Location,
+    /// The status of a dead or unknown queue
+    #[arg(long, default_value_t = 404, value_parser = clap::value_parser!(u16).range(404..=410))]
+    dead_status: u16,
+    /// Number events by opaque text in place of 1, 2, 3
+    #[arg(long)]
+    opaque_event_ids: bool,
+    /// How many events the ledger keeps
+    #[arg(long, default_value_t = Options::default().max_events)]
+    max_events: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ApiVersion {
+    #[value(name = "v2.1")]
+    V21,
+    V3,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Location {
+    Relative,
+    Prefixed,
+    Absolute,
+    Missing,
+}
+
+impl Arguments {
+    fn options(self) -> Options {
+        Options {
+            listen: self.listen,
+            version: match self.api_version {
+                ApiVersion::V21 => Version::V21,
+                ApiVersion::V3 => Version::V3,
+            },
+            queue_lifetime: self.queue_lifetime,
+            token_lifetime: self.token_lifetime,
+            client_id: self.client_id,
+            client_secret: self.client_secret,
+            location: match self.location {
+                Location::Relative => LocationForm::Relative,
+                Location::Prefixed => LocationForm::Prefixed,
+                Location::Absolute => LocationForm::Absolute,
+                Location::Missing => LocationForm::Missing,
+            },
+            dead_status: self.dead_status,
+            event_ids: if self.opaque_event_ids { EventIds::Opaque } else { EventIds::Consecutive },
+            seed: self.seed,
+            max_events: self.max_events,
+            ..Options::default()
+        }
+    }
+}
+
+/// Reads `500ms`, `10s`, `15m` or `2h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "write a number and a unit, as 15m".to_owned())?;
+    let unit = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("the unit is one of ms, s, m, h".to_owned()),
+    };
+    number.checked_mul(unit).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
+}
+
+async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let simulator = Simulator::start(options).await?;
+    let mut out = io::stdout();
+    writeln!(out, "listening on http://{}", simulator.address())?;
+    out.flush()?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    simulator.stop().await;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_writer(io::stderr)
+        .init();
+    match run(arguments.options()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("linxo-simulator: {error}{cause}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_number_and_a_unit() {
+        assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("15").is_err());
+        assert!(duration("m").is_err());
+        assert!(duration("99999999999999999h").is_err());
+    }
+}

@@ -1,0 +1,282 @@
+//! The simulated source: who its users are, which queues live, and what time does to them.
+//! One of these stands behind one lock, held for microseconds at a time.
+//!
+//! Promises:
+//! - time is only looked at when something is asked: synchronizations that are due and queues
+//!   whose time is over are caught up with first, in their own order, so no task and no timer
+//!   stands behind a user;
+//! - a queue whose time is over is dead, whoever looks first.
+//!
+//! Knows nothing of: requests over the source API (`asking.rs`), HTTP.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::mem;
+use std::sync::Arc;
+
+use super::clock::{Clock, millis};
+use super::connection::Connection;
+use super::fault::{Faults, Order};
+use super::ledger::Book;
+use super::making::Run;
+use super::names::Names;
+use super::options::Options;
+use super::queue::{DeathCause, Queue};
+use super::tokens::{Bearer, Tokens};
+use super::{Error, Revocation};
+
+/// Expired queues that a request may have to bury besides its own work.
+const BURIED_AT_ONCE: usize = 512;
+
+/// A user, and what is theirs.
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) name: Arc<str>,
+    /// Queues that were live when last looked at.
+    pub(super) queues: Vec<u32>,
+    /// None: not looked at yet; then one is made up.
+    pub(super) connections: Option<Vec<Connection>>,
+    pub(super) subscribes: u32,
+}
+
+/// Everything there is.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) options: Arc<Options>,
+    pub(super) clock: Clock,
+    pub(super) names: Names,
+    pub(super) users: Vec<User>,
+    pub(super) user_numbers: HashMap<Arc<str>, u32>,
+    /// The id of every connection there was, by its number.
+    pub(super) connection_ids: Vec<Arc<str>>,
+    /// The numbers of those that only injected events speak of.
+    pub(super) injected_connections: HashMap<Arc<str>, u32>,
+    pub(super) queues: Vec<Queue>,
+    /// When each live queue is to be looked at for its expiry; one entry for each.
+    expiries: BinaryHeap<Reverse<(u64, u32)>>,
+    lifetime: u64,
+    pub(super) tokens: Tokens,
+    pub(super) runs: BinaryHeap<Reverse<Run>>,
+    pub(super) runs_started: u64,
+    pub(super) faults: Faults,
+    pub(super) book: Book,
+}
+
+impl World {
+    pub(super) fn new(options: Arc<Options>) -> Self {
+        let names = Names::new(options.seed);
+        Self {
+            clock: Clock::start(),
+            names,
+            users: Vec::new(),
+            user_numbers: HashMap::new(),
+            connection_ids: Vec::new(),
+            injected_connections: HashMap::new(),
+            queues: Vec::new(),
+            expiries: BinaryHeap::new(),
+            lifetime: millis(options.queue_lifetime),
+            tokens: Tokens::new(names),
+            runs: BinaryHeap::new(),
+            runs_started: 0,
+            faults: Faults::new(names),
+            book: Book::new(options.max_events),
+            options,
+        }
+    }
+
+    // --- users and queues ---
+
+    /// The number of a user that is known.
+    pub(super) fn find_user(&self, name: &str) -> Option<u32> {
+        self.user_numbers.get(name).copied()
+    }
+
+    /// The number of a user, who comes into being when unknown; none when there are too many.
+    pub(super) fn user(&mut self, name: &str) -> Option<u32> {
+        if let Some(number) = self.find_user(name) {
+            return Some(number);
+        }
+        if self.users.len() >= self.options.max_users {
+            return None;
+        }
+        let number = u32::try_from(self.users.len()).ok()?;
+        let name: Arc<str> = name.into();
+        self.user_numbers.insert(name.clone(), number);
+        self.users.push(User { name, queues: Vec::new(), connections: None, subscribes: 0 });
+        Some(number)
+    }
+
+    /// Opens a queue; none when there are too many.
+    pub(super) fn open_queue(&mut self, user: u32, now: u64) -> Option<u32> {
+        if self.queues.len() >= self.options.max_queues {
+            return None;
+        }
+        let number = u32::try_from(self.queues.len()).ok()?;
+        let of_user = self.prune(user, now);
+        of_user.reserve_exact(1);
+        of_user.push(number);
+        self.queues.push(Queue::new(user, now));
+        self.expiries.push(Reverse((now + self.lifetime, number)));
+        self.book.totals.live_queues += 1;
+        Some(number)
+    }
+
+    /// The user's queues that live at this moment.
+    pub(super) fn prune(&mut self, user: u32, at: u64) -> &mut Vec<u32> {
+        let place = user as usize;
+        let mut queues = mem::take(&mut self.users[place].queues);
+        queues.retain(|number| {
+            self.bury_if_expired(*number, at);
+            self.queues.get(*number as usize).is_some_and(Queue::is_live)
+        });
+        let user = &mut self.users[place];
+        user.queues = queues;
+        &mut user.queues
+    }
+
+    /// Kills a queue; did it live?
+    pub(super) fn kill(&mut self, id: &str) -> bool {
+        let now = self.advance();
+        let Some(number) = self.names.queue_number(id) else { return false };
+        self.bury_if_expired(number, now);
+        self.bury(number, now, DeathCause::Killed)
+    }
+
+    /// Kills a user's queues; answers how many.
+    pub(super) fn kill_of(&mut self, name: &str) -> usize {
+        let now = self.advance();
+        let Some(user) = self.find_user(name) else { return 0 };
+        let queues = mem::take(self.prune(user, now));
+        queues.into_iter().filter(|number| self.bury(*number, now, DeathCause::Killed)).count()
+    }
+
+    pub(super) fn queue_mut(&mut self, number: u32) -> Option<&mut Queue> {
+        self.queues.get_mut(number as usize)
+    }
+
+    pub(super) fn bury_if_expired(&mut self, number: u32, at: u64) {
+        let Some(queue) = self.queues.get(number as usize) else { return };
+        let end = queue.reached.saturating_add(self.lifetime);
+        if end <= at {
+            self.bury(number, end, DeathCause::Expired);
+        }
+    }
+
+    pub(super) fn bury(&mut self, number: u32, at: u64, cause: DeathCause) -> bool {
+        let Some(queue) = self.queues.get_mut(number as usize) else { return false };
+        if !queue.is_live() {
+            return false;
+        }
+        queue.cause = Some(cause);
+        queue.died = at;
+        for event in queue.take() {
+            self.book.bury(event.record);
+        }
+        self.book.totals.live_queues -= 1;
+        self.book.totals.deaths += 1;
+        true
+    }
+
+    // --- time ---
+
+    /// Catches up with the clock: synchronizations first, then some of the expired queues.
+    pub(super) fn advance(&mut self) -> u64 {
+        let now = self.clock.now();
+        self.run_due(now);
+        self.bury_expired(now, BURIED_AT_ONCE);
+        now
+    }
+
+    /// Catches up with the clock to the end.
+    pub(super) fn settle(&mut self) -> u64 {
+        let now = self.advance();
+        self.bury_expired(now, usize::MAX);
+        now
+    }
+
+    fn bury_expired(&mut self, now: u64, most: usize) {
+        for _ in 0..most {
+            let Some(Reverse((due, number))) = self.expiries.peek().copied() else { return };
+            if due > now {
+                return;
+            }
+            self.expiries.pop();
+            self.bury_if_expired(number, now);
+            if let Some(queue) = self.queues.get(number as usize)
+                && queue.is_live()
+            {
+                self.expiries.push(Reverse((queue.reached + self.lifetime, number)));
+            }
+        }
+    }
+
+    // --- what is asked over the control API ---
+
+    /// A token for a user, or for the client; answers it with its lifetime in milliseconds.
+    pub(super) fn issue_for(
+        &mut self,
+        user: Option<&str>,
+        lifetime: Option<u64>,
+    ) -> Result<(String, u64), Error> {
+        let now = self.advance();
+        let bearer = match user {
+            Some(name) => Bearer::User(self.user(name).ok_or(Error::Full)?),
+            None => Bearer::Client,
+        };
+        let lifetime = lifetime.unwrap_or_else(|| millis(self.options.token_lifetime));
+        Ok((self.tokens.issue(bearer, now, lifetime), lifetime))
+    }
+
+    /// Opens a queue as the widget does.
+    pub(super) fn open_queue_for(&mut self, name: &str) -> Result<String, Error> {
+        let now = self.advance();
+        let user = self.user(name).ok_or(Error::Full)?;
+        let number = self.open_queue(user, now).ok_or(Error::Full)?;
+        Ok(self.names.queue(number))
+    }
+
+    /// The ids of the user's queues that live.
+    pub(super) fn live_queues(&mut self, name: &str) -> Vec<String> {
+        let now = self.advance();
+        let Some(user) = self.find_user(name) else { return Vec::new() };
+        let numbers = self.prune(user, now).clone();
+        numbers.into_iter().map(|number| self.names.queue(number)).collect()
+    }
+
+    /// Kills a user's queues, revokes their tokens, forgets their connections.
+    pub(super) fn remove_user(&mut self, name: &str) -> Result<(), Error> {
+        let user = self.find_user(name).ok_or_else(|| Error::NoUser(name.to_owned()))?;
+        self.kill_of(name);
+        self.tokens.revoke_all(Bearer::User(user));
+        self.users[user as usize].connections = None;
+        Ok(())
+    }
+
+    /// Revokes tokens; answers how many.
+    pub(super) fn revoke(&mut self, revocation: &Revocation) -> usize {
+        match revocation {
+            Revocation::Token(token) => usize::from(self.tokens.revoke(token)),
+            Revocation::User(user) => match self.find_user(user) {
+                Some(user) => self.tokens.revoke_all(Bearer::User(user)),
+                None => 0,
+            },
+            Revocation::Clients => self.tokens.revoke_all(Bearer::Client),
+        }
+    }
+
+    /// Adds an order for a fault.
+    pub(super) fn inflict(&mut self, order: Order) -> Result<(), Error> {
+        order.check()?;
+        self.advance();
+        let user = match &order.user {
+            Some(name) => Some(self.user(name).ok_or(Error::Full)?),
+            None => None,
+        };
+        self.faults.add(order, user)
+    }
+
+    /// Forgets every order.
+    pub(super) fn heal(&mut self) {
+        self.faults.heal();
+    }
+}
