@@ -141,12 +141,12 @@ classes() { # FOLDER
 # A server's classes as the JVM can map them into memory (AppCDS): it boots in half the time. Bound to this JVM and these
 # paths: another JVM ignores the archive and is only slower, a newer one has it made anew.
 class_archive() { # NAME FILE TEXT_WHEN_STARTED START
-  local archive=$cache/$1/$2 java try waited
+  local archive=$cache/$1/$2 java waited
   java=$(readlink -f "$(command -v java)")
   [[ ! -f $archive || $java -nt $archive ]] || return 0
   say "making $archive"
   temporary=$(mktemp -d "$cache/.$1.XXXXXX")
-  for try in 1 2 3; do # the port may be taken: then another
+  for _ in 1 2 3; do # the port may be taken: then another
     "$4" "$temporary" $((20000 + RANDOM % 10000)) "-XX:ArchiveClassesAtExit=$temporary/archive" "${QUICK_JAVA[@]}" \
       </dev/null >"$temporary/log" 2>&1 &
     server=$!

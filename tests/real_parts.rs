@@ -7,7 +7,11 @@ mod support;
 
 use std::time::Duration;
 
+use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
+use apache_avro::{GenericSingleObjectWriter, Schema};
 use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use serde_json::json;
@@ -174,4 +178,87 @@ async fn a_registry_that_was_killed_has_forgotten_every_schema() {
     assert_eq!(status().await, 200);
     registry.restart().await;
     assert_eq!(status().await, 404);
+}
+
+/// A value of [`schema`] with a long.
+fn sample(text: &str, number: i64) -> Value {
+    Value::Record(vec![
+        ("text".to_owned(), Value::String(text.to_owned())),
+        ("number".to_owned(), Value::Union(1, Box::new(Value::Long(number)))),
+    ])
+}
+
+/// Sends the values of one key in a committed transaction, with a header.
+fn publish(kafka: &Kafka, topic: &str, values: &[Option<&[u8]>]) {
+    let producer = producer(kafka, topic);
+    producer.begin_transaction().unwrap();
+    for &value in values {
+        let header = Header { key: "linxo-event-type", value: Some("AUTH_FAILED") };
+        let headers = OwnedHeaders::new().insert(header);
+        let record = BaseRecord::to(topic).key("connection-é").headers(headers);
+        let record = BaseRecord { payload: value, ..record };
+        producer.send(record).unwrap();
+    }
+    producer.commit_transaction(LONG).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn java_reads_single_object_encoding_given_the_schemas() {
+    let kafka = Kafka::shared().await;
+    let topic = unique("single-object");
+    kafka.create_topic(&topic, 3, &[]).await;
+    let text = schema(json!(["null", "long"]));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("sample.avsc"), &text).unwrap();
+    let schema = Schema::parse_str(&text).unwrap();
+    let mut value = Vec::new();
+    let mut writer = GenericSingleObjectWriter::new_with_capacity(&schema, 64).unwrap();
+    writer.write_value_ref(&sample("événement", -7), &mut value).unwrap();
+    publish(kafka, &topic, &[Some(&value), None]);
+
+    let schemas = java::Schemas::Folder(folder.path());
+    let records = java::read_topic(kafka.bootstrap_servers(), &topic, schemas).await;
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0]["key"], "connection-é");
+    assert_eq!(records[0]["headers"], json!({ "linxo-event-type": "AUTH_FAILED" }));
+    assert_eq!(records[0]["schema"], "com.linxo.bridge.tests.Sample");
+    assert_eq!(records[0]["value"], json!({ "text": "événement", "number": { "long": -7 } }));
+    assert_eq!(records[1]["value"], json!(null));
+    let ours = read_topic(kafka.bootstrap_servers(), &topic).await;
+    assert_eq!(records[0]["partition"], ours[0].partition);
+    assert_eq!(records[0]["timestamp"], ours[0].timestamp);
+    assert_eq!(ours[0].header("linxo-event-type"), Some("AUTH_FAILED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn java_reads_confluent_framing_with_the_registrys_schema() {
+    let (kafka, registry) = (Kafka::shared().await, Registry::shared().await);
+    let topic = unique("framed");
+    kafka.create_topic(&topic, 1, &[]).await;
+    let text = schema(json!(["null", "long"]));
+    let (status, answer) = registry.register(&format!("{topic}-value"), &text).await;
+    assert_eq!(status, 200, "{answer}");
+    let id = u32::try_from(answer["id"].as_u64().unwrap()).unwrap();
+    let schema = Schema::parse_str(&text).unwrap();
+    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+    let datum = writer.write_value_to_vec(sample("text", 1)).unwrap();
+    let value = [[0].as_slice(), &id.to_be_bytes(), &datum].concat();
+    publish(kafka, &topic, &[Some(&value)]);
+
+    let schemas = java::Schemas::Registry(registry.url());
+    let records = java::read_topic(kafka.bootstrap_servers(), &topic, schemas).await;
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0]["value"], json!({ "text": "text", "number": { "long": 1 } }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[should_panic(expected = "no single-object encoding")]
+async fn java_refuses_bytes_that_are_no_single_object() {
+    let kafka = Kafka::shared().await;
+    let topic = unique("refused");
+    kafka.create_topic(&topic, 1, &[]).await;
+    publish(kafka, &topic, &[Some(b"{\"no\": \"Avro\"}")]);
+    let folder = tempfile::tempdir().unwrap();
+    let schemas = java::Schemas::Folder(folder.path());
+    java::read_topic(kafka.bootstrap_servers(), &topic, schemas).await;
 }

@@ -1,10 +1,11 @@
 //! Reading topics as their users do: committed records only, without a group, from the beginning.
 
 use std::collections::{BTreeSet, HashMap};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{Receiver, channel};
@@ -88,20 +89,15 @@ impl Reader {
     pub fn of(bootstrap: &str, topic: &str) -> Self {
         let (sender, records) = channel(1_000);
         let (config, topic) = (committed(bootstrap), topic.to_owned());
-        spawn_blocking(move || {
+        // A thread, as a runtime that ends would wait for a blocking task, and this one may wait for a broker.
+        thread::spawn(move || {
             let consumer: BaseConsumer = config.create().unwrap();
-            loop {
-                let partitions = partitions(&consumer, &topic);
-                if sender.is_closed() {
-                    return;
-                }
-                if !partitions.is_empty() {
-                    assign(&consumer, &topic, &partitions);
-                    break;
-                }
-                // Serves the client; the time limit keeps the loop from asking for metadata all the time.
-                drop(consumer.poll(Duration::from_millis(50)));
+            let mut known = Vec::new();
+            while known.is_empty() && !sender.is_closed() {
+                known = partitions(&consumer, &topic, Duration::from_secs(1)).unwrap_or_default();
+                pause(&consumer);
             }
+            assign(&consumer, &topic, &known);
             while !sender.is_closed() {
                 if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50))
                     && sender.blocking_send(record_of(&message)).is_err()
@@ -126,7 +122,7 @@ async fn read(bootstrap: &str, topic: &str, wait: bool) -> Vec<Record> {
 
 fn read_to_end(bootstrap: &str, topic: &str, wait: bool) -> Vec<Record> {
     let consumer: BaseConsumer = committed(bootstrap).create().unwrap();
-    let partitions = partitions(&consumer, topic);
+    let partitions = persist(&consumer, || partitions(&consumer, topic, PATIENCE));
     assert!(!partitions.is_empty(), "there is no topic {topic}");
     if wait {
         wait_for_markers(bootstrap, &consumer, topic, &partitions);
@@ -167,19 +163,37 @@ fn wait_for_markers(bootstrap: &str, consumer: &BaseConsumer, topic: &str, parti
                 Instant::now() < deadline,
                 "a transaction stays open in {topic}, partition {partition}"
             );
+            pause(consumer);
         }
     }
 }
 
 fn end(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
-    consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1
+    persist(consumer, || consumer.fetch_watermarks(topic, partition, PATIENCE)).1
 }
 
 /// The partitions of a topic, none when there is no such topic.
-fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+fn partitions(consumer: &BaseConsumer, topic: &str, patience: Duration) -> KafkaResult<Vec<i32>> {
+    let metadata = consumer.fetch_metadata(Some(topic), patience)?;
     let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-    partitions.map(|partition| partition.id()).collect()
+    Ok(partitions.map(|partition| partition.id()).collect())
+}
+
+/// Asks until there is an answer: a broker that is just back refuses the first questions.
+fn persist<T>(consumer: &BaseConsumer, ask: impl Fn() -> KafkaResult<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        pause(consumer);
+    }
+}
+
+/// Serves a client to which nothing is assigned for 20 ms, so that a loop asks for no more than it has to.
+fn pause(consumer: &BaseConsumer) {
+    drop(consumer.poll(Duration::from_millis(20)));
 }
 
 fn assign(consumer: &BaseConsumer, topic: &str, partitions: &[i32]) {

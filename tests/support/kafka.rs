@@ -239,7 +239,9 @@ fn wait_for(server: &mut Server, bootstrap: &str) -> Result<(), String> {
 }
 
 fn has_leaders(consumer: &BaseConsumer, topic: &str, partitions: i32) -> bool {
-    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(5)).unwrap();
+    let Ok(metadata) = consumer.fetch_metadata(Some(topic), Duration::from_secs(5)) else {
+        return false;
+    };
     let known = metadata.topics().iter().flat_map(|topic| topic.partitions());
     i32::try_from(known.filter(|partition| partition.leader() >= 0).count()) == Ok(partitions)
 }
