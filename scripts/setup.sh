@@ -11,6 +11,7 @@
 set -euo pipefail
 export LC_ALL=C
 
+# A pom in tests/support/maven that changes takes a new name here and in cache.rs, or old caches stay in use.
 readonly KAFKA=kafka-4.4.0 REGISTRY=registry-2.6.13.Final READERS=readers-4.4.0
 
 cd "$(dirname "$0")/.."
@@ -36,8 +37,10 @@ install() {
     fail "missing packages. Type, then try again:  sudo apt-get install $*"
   fi
   say "installing $*"
-  "${as_root[@]}" apt-get update -q </dev/null >/dev/null || say "the package lists could not be refreshed; trying with those at hand"
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" </dev/null >/dev/null ||
+  "${as_root[@]}" apt-get update -q </dev/null >/dev/null ||
+    say "the package lists could not be refreshed; trying with those at hand"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@" </dev/null >/dev/null ||
     fail "installing failed. Type, then try again:  sudo apt-get install $*"
 }
 
@@ -46,7 +49,8 @@ has_headers() { pkg-config --exists openssl zlib; }
 
 build_packages() {
   if ! command -v cargo >/dev/null; then
-    fail "Rust is missing, or ~/.cargo/bin is not in PATH. 1.90 or newer is needed, often newer than the distribution's:  https://rustup.rs"
+    say "Rust is missing, or ~/.cargo/bin is not in PATH. 1.90 or newer is needed; the distribution's is often older."
+    fail "See https://rustup.rs for how to get it."
   fi
   local tool packages=()
   for tool in gcc g++ make pkg-config; do command -v "$tool" >/dev/null || packages+=("$tool"); done
@@ -73,8 +77,11 @@ test_packages() {
 # --- the cache -------------------------------------------------------------------------------------------------------
 
 maven() { # POM GOAL FOLDER
-  mvn -q -B -ntp -Dstyle.color=never -f "tests/support/maven/$1" "dependency:$2" -DoutputDirectory="$3" </dev/null >&2 ||
+  mvn -q -B -ntp -f "tests/support/maven/$1" "dependency:$2" -DoutputDirectory="$3" </dev/null >"$3.log" 2>&1 || {
+    cat "$3.log" >&2
     fail "Maven could not fetch what tests/support/maven/$1 names (see above); try again: scripts/setup.sh"
+  }
+  rm "$3.log"
 }
 
 # Runs the function named with a temporary folder, which then becomes $cache/NAME in one step.
@@ -114,7 +121,8 @@ END
 kafka() { # FOLDER
   maven kafka.xml copy-dependencies "$1/libs"
   broker_settings "$1" 9092 9093 >"$1/server.properties"
-  java "${QUICK_JAVA[@]}" -cp "$1/libs/*" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qk -c "$1/server.properties" >"$1/format.log" 2>&1 || {
+  java "${QUICK_JAVA[@]}" -cp "$1/libs/*" kafka.tools.StorageTool format \
+    -t MkU3OEVBNTcwNTJENDM2Qk -c "$1/server.properties" >"$1/format.log" 2>&1 || {
     cat "$1/format.log" >&2
     fail "Kafka could not format a folder (see above); a JDK of 17 or newer is needed, PATH has: $(command -v java)"
   }
@@ -134,7 +142,8 @@ readers() { # FOLDER
 
 # The readers compiled, in a folder named after their text: two work trees with different ones do not meet.
 classes() { # FOLDER
-  javac -proc:none -Xlint:all,-processing,-path -Werror -cp "$cache/$READERS/libs/*" -d "$1" tests/support/java/*.java >&2 ||
+  javac -proc:none -Xlint:all,-processing,-path -Werror -cp "$cache/$READERS/libs/*" -d "$1" \
+    tests/support/java/*.java >&2 ||
     fail "the readers in tests/support/java do not compile (see above)"
 }
 

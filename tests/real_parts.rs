@@ -126,8 +126,13 @@ async fn a_broker_that_was_killed_comes_back_with_its_records_on_the_same_addres
 
     kafka.stop();
     kafka.restart().await;
+    let client = producer.client();
+    let brokers =
+        |patience| client.fetch_metadata(None, patience).map(|found| found.brokers().len());
     kafka.pause();
+    assert!(brokers(Duration::from_millis(300)).is_err(), "a paused broker does not answer");
     kafka.resume();
+    assert_eq!(brokers(LONG).unwrap(), 1);
 
     producer.begin_transaction().unwrap();
     send(&producer, "kept", "key", b"after");
