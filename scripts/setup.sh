@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# Brings what building and testing need, and nothing twice.
+#
+#   scripts/setup.sh build   what `make demo` needs: Rust, a C compiler, OpenSSL's and zlib's headers
+#   scripts/setup.sh         that, and what `make test` needs: a JDK, Maven, Kafka, a Schema Registry, the Java readers
+#
+# Debian packages are installed where that is allowed (root, or sudo without a password); elsewhere the command is printed.
+# The servers go to a cache outside the source tree, one folder a version:
+#   ${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/linxo-kafka-bridge}
+# tests/support/cache.rs finds them by the same rule and the same versions.
+set -euo pipefail
+export LC_ALL=C
+
+# A pom in tests/support/maven that changes takes a new name here and in cache.rs, or old caches stay in use.
+readonly KAFKA=kafka-4.4.0 REGISTRY=registry-2.6.13.Final READERS=readers-4.4.0
+
+cd "$(dirname "$0")/.."
+cache=${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-${HOME:?names where the cache is}/.cache}/linxo-kafka-bridge}
+temporary=
+server=
+
+say() { echo "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+clean() {
+  [[ -z $server ]] || kill -9 "$server" 2>/dev/null || true
+  [[ -z $temporary ]] || rm -rf "$temporary"
+}
+trap clean EXIT
+
+# --- Debian packages -------------------------------------------------------------------------------------------------
+
+# Installs the packages named, or says how to.
+install() {
+  local as_root=()
+  if ((EUID != 0)); then as_root=(sudo -n); fi
+  if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
+    fail "missing packages. Type, then try again:  sudo apt-get install $*"
+  fi
+  say "installing $*"
+  "${as_root[@]}" apt-get update -q </dev/null >/dev/null ||
+    say "the package lists could not be refreshed; trying with those at hand"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@" </dev/null >/dev/null ||
+    fail "installing failed. Type, then try again:  sudo apt-get install $*"
+}
+
+# The headers of OpenSSL and zlib, which librdkafka is built against.
+has_headers() { pkg-config --exists openssl zlib; }
+
+build_packages() {
+  if ! command -v cargo >/dev/null; then
+    say "Rust is missing, or ~/.cargo/bin is not in PATH. 1.90 or newer is needed; the distribution's is often older."
+    fail "See https://rustup.rs for how to get it."
+  fi
+  local tool packages=()
+  for tool in gcc g++ make pkg-config; do command -v "$tool" >/dev/null || packages+=("$tool"); done
+  if [[ ${packages[*]} == *pkg-config* ]] || ! has_headers; then packages+=(libssl-dev zlib1g-dev); fi
+  ((${#packages[@]} == 0)) || install "${packages[@]}"
+}
+
+test_packages() {
+  local packages=()
+  if ! command -v javac >/dev/null || ! command -v java >/dev/null; then
+    # 17 on Debian 12; later releases have only newer ones, which do as well.
+    if apt-cache show openjdk-17-jdk-headless >/dev/null 2>&1; then
+      packages+=(openjdk-17-jdk-headless)
+    else
+      packages+=(default-jdk-headless)
+    fi
+  fi
+  if [[ ! -d $cache/$KAFKA || ! -d $cache/$REGISTRY || ! -d $cache/$READERS ]]; then
+    command -v mvn >/dev/null || packages+=(maven)
+  fi
+  ((${#packages[@]} == 0)) || install "${packages[@]}"
+}
+
+# --- the cache -------------------------------------------------------------------------------------------------------
+
+maven() { # POM GOAL FOLDER
+  mvn -q -B -ntp -f "tests/support/maven/$1" "dependency:$2" -DoutputDirectory="$3" </dev/null >"$3.log" 2>&1 || {
+    cat "$3.log" >&2
+    fail "Maven could not fetch what tests/support/maven/$1 names (see above); try again: scripts/setup.sh"
+  }
+  rm "$3.log"
+}
+
+# Runs the function named with a temporary folder, which then becomes $cache/NAME in one step.
+# Whoever runs beside us and is first wins: both made the same.
+provide() { # NAME FUNCTION
+  [[ ! -d $cache/$1 ]] || return 0
+  say "making $cache/$1"
+  mkdir -p "$cache"
+  temporary=$(mktemp -d "$cache/.$1.XXXXXX")
+  "$2" "$temporary"
+  mv -T "$temporary" "$cache/$1" 2>/dev/null || [[ -d $cache/$1 ]] || fail "$cache cannot be written to"
+  rm -rf "$temporary"
+  temporary=
+}
+
+# Small heap, no optimising compiler, one collector thread: what a test's server needs to be there fast.
+readonly QUICK_JAVA=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1)
+
+# The settings without which no broker is formatted or started; those of the tests are in tests/support/kafka.rs.
+broker_settings() { # FOLDER PORT CONTROLLER_PORT
+  cat <<END
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$3
+listeners=PLAINTEXT://127.0.0.1:$2,CONTROLLER://127.0.0.1:$3
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+log.dirs=$1/data
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+END
+}
+
+# The jars, and a formatted data folder, so that no test has to start a JVM for formatting one.
+kafka() { # FOLDER
+  maven kafka.xml copy-dependencies "$1/libs"
+  broker_settings "$1" 9092 9093 >"$1/server.properties"
+  java "${QUICK_JAVA[@]}" -cp "$1/libs/*" kafka.tools.StorageTool format \
+    -t MkU3OEVBNTcwNTJENDM2Qk -c "$1/server.properties" >"$1/format.log" 2>&1 || {
+    cat "$1/format.log" >&2
+    fail "Kafka could not format a folder (see above); a JDK of 17 or newer is needed, PATH has: $(command -v java)"
+  }
+  mv "$1/data" "$1/formatted"
+  rm "$1/server.properties" "$1/format.log"
+}
+
+registry() { # FOLDER
+  maven registry.xml copy "$1/download"
+  tar xzf "$1"/download/*.tar.gz -C "$1"
+  rm -r "$1/download"
+}
+
+readers() { # FOLDER
+  maven readers.xml copy-dependencies "$1/libs"
+}
+
+# The readers compiled, in a folder named after their text: two work trees with different ones do not meet.
+classes() { # FOLDER
+  javac -proc:none -Xlint:all,-processing,-path -Werror -cp "$cache/$READERS/libs/*" -d "$1" \
+    tests/support/java/*.java >&2 ||
+    fail "the readers in tests/support/java do not compile (see above)"
+}
+
+# A server's classes as the JVM can map them into memory (AppCDS): it boots in half the time. Bound to this JVM and these
+# paths: another JVM ignores the archive and is only slower, a newer one has it made anew.
+class_archive() { # NAME FILE TEXT_WHEN_STARTED START
+  local archive=$cache/$1/$2 java waited
+  java=$(readlink -f "$(command -v java)")
+  [[ ! -f $archive || $java -nt $archive ]] || return 0
+  say "making $archive"
+  temporary=$(mktemp -d "$cache/.$1.XXXXXX")
+  for _ in 1 2 3; do # the port may be taken: then another
+    "$4" "$temporary" $((20000 + RANDOM % 10000)) "-XX:ArchiveClassesAtExit=$temporary/archive" "${QUICK_JAVA[@]}" \
+      </dev/null >"$temporary/log" 2>&1 &
+    server=$!
+    waited=0
+    until grep -q "$3" "$temporary/log" || ! kill -0 "$server" 2>/dev/null || ((waited++ >= 600)); do sleep 0.1; done
+    kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+    server=
+    [[ ! -f $temporary/archive ]] || break
+  done
+  [[ -f $temporary/archive ]] || { tail -n 20 "$temporary/log" >&2; fail "$1 does not start here (see above)"; }
+  mv -f "$temporary/archive" "$archive"
+  rm -rf "$temporary"
+  temporary=
+}
+
+start_kafka() { # FOLDER PORT JAVA_FLAG...
+  rm -rf "$1/data"
+  cp -r "$cache/$KAFKA/formatted" "$1/data"
+  broker_settings "$1" "$2" "$(($2 + 1))" >"$1/server.properties"
+  exec java "${@:3}" -Dlog4j2.configurationFile=tests/support/kafka-log4j2.properties \
+    -cp "$cache/$KAFKA/libs/*" kafka.Kafka "$1/server.properties"
+}
+
+start_registry() { # FOLDER PORT JAVA_FLAG...
+  exec java "${@:3}" -Dquarkus.http.host=127.0.0.1 -Dquarkus.http.port="$2" -jar "$cache/$REGISTRY"/*-runner.jar
+}
+
+build_packages
+[[ ${1:-all} != build ]] || exit 0
+[[ ${1:-all} == all ]] || fail "unknown argument '$1'; it may be: build"
+test_packages
+provide "$KAFKA" kafka
+provide "$REGISTRY" registry
+provide "$READERS" readers
+provide "classes-$(cat tests/support/java/*.java | sha256sum | cut -c1-16)" classes
+class_archive "$KAFKA" kafka.jsa 'Kafka Server started' start_kafka
+class_archive "$REGISTRY" registry.jsa 'Listening on:' start_registry

@@ -1,0 +1,58 @@
+//! Where `scripts/setup.sh` put the servers and the Java readers: the same rule and the same versions as there.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// The folder of Apache Kafka: `libs/`, a formatted data folder, and perhaps `kafka.jsa`.
+pub fn kafka() -> PathBuf {
+    present("kafka-4.4.0")
+}
+
+/// The folder of the Schema Registry: its runner jar, `lib/`, and perhaps `registry.jsa`.
+pub fn registry() -> PathBuf {
+    present("registry-2.6.13.Final")
+}
+
+/// The folder with the jars of the Java readers: `libs/`.
+pub fn readers() -> PathBuf {
+    present("readers-4.4.0")
+}
+
+/// The folder of the compiled readers, named after the text they were compiled from.
+pub fn classes() -> PathBuf {
+    let sources: [&[u8]; 2] =
+        [include_bytes!("java/Murmur2.java"), include_bytes!("java/ReadTopic.java")];
+    let mut digest = Sha256::new();
+    for source in sources {
+        digest.update(source);
+    }
+    let name: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    present(&format!("classes-{name}"))
+}
+
+/// A file of the source tree.
+pub fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn present(name: &str) -> PathBuf {
+    let folder = root().join(name);
+    assert!(
+        folder.is_dir(),
+        "{} is missing. Type, then try again:  scripts/setup.sh   (`make test` does both)",
+        folder.display()
+    );
+    folder
+}
+
+fn root() -> PathBuf {
+    let named = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named("LINXO_BRIDGE_CACHE").unwrap_or_else(|| {
+        named("XDG_CACHE_HOME")
+            .or_else(|| named("HOME").map(|home| home.join(".cache")))
+            .expect("HOME, XDG_CACHE_HOME or LINXO_BRIDGE_CACHE must say where the cache is")
+            .join("linxo-kafka-bridge")
+    })
+}
