@@ -4,7 +4,8 @@
 //! - an answer is an array of events (v2.1) or an object with one under `events`; each element is
 //!   understood or refused by itself, and a refusal names the place and never a value;
 //! - nothing that the source sent is dropped: what has no field of its own stands in `unmapped`;
-//! - text is borrowed from the answer wherever it holds no escapes.
+//! - text is borrowed from the answer wherever it holds no escapes;
+//! - debug text shows ids and places, never what was received: it may hold secrets.
 //!
 //! Knows nothing of: queues, topics, schemas, HTTP.
 //!
@@ -16,6 +17,7 @@ mod moment;
 mod redaction;
 
 use std::borrow::Cow;
+use std::fmt;
 
 pub use action::{Action, RaisedAction, SyncSign, sync_sign, sync_sign_of_answer};
 pub use redaction::Redaction;
@@ -25,7 +27,7 @@ use crate::ids::Timestamp;
 use crate::metrics::DeadLetterReason;
 
 /// An event as a queue handed it out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct SourceEvent<'a> {
     /// `id`: opaque text, never empty.
     pub event_id: Cow<'a, str>,
@@ -45,6 +47,18 @@ pub struct SourceEvent<'a> {
     pub unmapped: Vec<Unmapped<'a>>,
     /// The element as it was received.
     pub raw: &'a str,
+}
+
+impl fmt::Debug for SourceEvent<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SourceEvent")
+            .field("event_id", &self.event_id)
+            .field("event_type", &self.event_type)
+            .field("connection_id", &self.connection_id())
+            .field("unmapped", &self.unmapped)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SourceEvent<'_> {
@@ -104,7 +118,7 @@ pub struct Channel<'a> {
 }
 
 /// A connection of the listing, with what has no field of its own.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ListedConnection<'a> {
     /// The connection.
     pub connection: Connection<'a>,
@@ -114,8 +128,18 @@ pub struct ListedConnection<'a> {
     pub raw: &'a str,
 }
 
+impl fmt::Debug for ListedConnection<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ListedConnection")
+            .field("id", &self.connection.id)
+            .field("unmapped", &self.unmapped)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A field that the schema does not name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Unmapped<'a> {
     /// What holds the field.
     pub place: Place,
@@ -123,6 +147,12 @@ pub struct Unmapped<'a> {
     pub name: Cow<'a, str>,
     /// Its value: JSON text as received.
     pub json: &'a str,
+}
+
+impl fmt::Debug for Unmapped<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Unmapped").field(&self.pointer()).finish()
+    }
 }
 
 /// Which part of an event holds a field.
@@ -174,7 +204,7 @@ fn escaped(name: &str) -> Cow<'_, str> {
 }
 
 /// An element of an answer that is no event, or of a listing that is no connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct BadElement<'a> {
     /// What is wrong with it.
     pub reason: BadElementReason,
@@ -182,6 +212,16 @@ pub struct BadElement<'a> {
     pub pointer: String,
     /// The element as it was received.
     pub raw: &'a str,
+}
+
+impl fmt::Debug for BadElement<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("BadElement")
+            .field("reason", &self.reason)
+            .field("pointer", &self.pointer)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What makes an element unusable. Closed, for metrics and headers.

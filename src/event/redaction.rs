@@ -31,10 +31,8 @@ impl Redaction {
 
     /// Whether a field of this name is left out.
     pub fn covers(&self, name: &str) -> bool {
-        self.names.iter().any(|redacted| {
-            redacted.eq_ignore_ascii_case(name)
-                || (!name.is_ascii() && redacted.to_lowercase() == name.to_lowercase())
-        })
+        self.names.iter().any(|redacted| redacted.eq_ignore_ascii_case(name))
+            || (!name.is_ascii() && self.names.iter().any(|redacted| same_letters(redacted, name)))
     }
 
     /// What was received, less the redacted fields: as JSON where it is JSON, else as best it can.
@@ -207,6 +205,10 @@ impl Stripper<'_> {
     }
 }
 
+fn same_letters(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
 fn is_json(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }
@@ -355,6 +357,13 @@ mod tests {
     fn depth_costs_no_stack() {
         let deep = format!("{}{{\"token\":1}}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(!usual().redact_json(&deep).contains("token"));
+    }
+
+    #[test]
+    fn names_are_compared_without_case_in_any_alphabet() {
+        let redaction = Redaction::new(["Clé", "pin", ""]);
+        assert!(redaction.covers("CLÉ") && redaction.covers("PIN"));
+        assert!(!redaction.covers("") && !redaction.covers("cle") && !redaction.covers("pins"));
     }
 
     fn json() -> impl Strategy<Value = Value> {

@@ -266,3 +266,14 @@ fn any_depth_is_taken() {
     let body = format!(r#"[{{"id":"1","event_type":"T","x":{deep}}}]"#);
     assert_eq!(one(&body).unwrap().unmapped[0].json, deep);
 }
+
+#[test]
+fn debug_text_shows_nothing_of_what_was_received() {
+    let secret = r#"[{"id":"1","event_type":"T","password":"s3cret","resource":{"id":"7","channels":[],"token":"s3cret"}},
+        {"id":"2","password":"s3cret"}]"#;
+    let text = format!("{:?}", decode_answer(secret.as_bytes()).unwrap());
+    assert!(text.contains("/resource/token") && !text.contains("s3cret"), "{text}");
+    let listed = r#"[{"id":"7","token":"s3cret"},{"token":"s3cret"}]"#;
+    let text = format!("{:?}", decode_connections(listed.as_bytes()).unwrap());
+    assert!(text.contains("MissingId") && !text.contains("s3cret"), "{text}");
+}

@@ -1,48 +1,20 @@
-//! That the bytes are what the schemas say, and stay readable.
+//! Events: the bytes written by hand against what `apache_avro` makes of the same fields.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use apache_avro::Schema;
 use apache_avro::headers::{HeaderBuilder, RabinFingerprintHeader};
 use apache_avro::reader::datum::GenericDatumReader;
-use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
 use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
-use serde_json::Value;
 
-use super::*;
+use super::super::*;
+use super::{confluent, encoder, schema, topics};
 use crate::event::{
     Action, Channel, Connection, ListedConnection, Place, RaisedAction, Redaction, SourceEvent,
     Unmapped,
 };
-use crate::gap::{Cause, Certainty, Gap};
-use crate::ids::{JournalId, SubscriptionId, Timestamp, UserId};
-use crate::journal_mark::JournalMark;
-use crate::queue_state::{KnownChannel, KnownConnection, QueueState, Recovery};
-use crate::subscription::Subscription;
-
-fn topics() -> Topics {
-    Topics::new("", "linxo.actions.{action}")
-}
-
-fn confluent() -> Framing {
-    let ids = (1000u32..).zip(topics().subjects()).map(|(id, s)| (s.topic.to_string(), id));
-    Framing::Confluent { ids: ids.collect() }
-}
-
-fn encoder(framing: &Framing) -> Encoder {
-    let redaction = Redaction::new(["credentials", "password", "token"]);
-    Encoder::new(framing, &topics(), redaction, true).unwrap()
-}
-
-fn decoder(framing: &Framing) -> Decoder {
-    Decoder::new(framing, &topics()).unwrap()
-}
-
-fn schema(kind: RecordKind) -> Schema {
-    Schema::parse_str(kind.schema_text()).unwrap()
-}
+use crate::ids::{SubscriptionId, Timestamp, UserId};
 
 fn read_event(datum: &[u8]) -> mirror::Event {
     let schema = schema(RecordKind::Event);
@@ -170,7 +142,7 @@ fn unmapped() -> impl Strategy<Value = Vec<Unmapped<'static>>> {
         fields.into_iter().map(field).collect::<Vec<_>>()
     });
     fields.prop_filter("names differ", |fields| {
-        let names: std::collections::HashSet<_> = fields.iter().map(Unmapped::pointer).collect();
+        let names: HashSet<_> = fields.iter().map(Unmapped::pointer).collect();
         names.len() == fields.len()
     })
 }
@@ -320,282 +292,6 @@ fn a_topic_without_an_id_is_told_by_name() {
     let framing = Framing::Confluent { ids: HashMap::new() };
     let refused = Encoder::new(&framing, &topics(), Redaction::default(), true).unwrap_err();
     assert!(matches!(refused, RecordError::MissingId { topic } if topic == "linxo.events"));
-}
-
-fn subscription() -> Subscription {
-    Subscription {
-        user_id: UserId::from("ü"),
-        subscription_id: SubscriptionId::random(),
-        queue_id: QueueId::from("q"),
-        credential_kind: "client".to_owned(),
-        sealed_credential: vec![0, 255, 128],
-        created_at: Timestamp(1),
-        updated_at: Timestamp(-2),
-    }
-}
-
-fn full_state() -> QueueState {
-    let channel = |status: &str| KnownChannel { definition_id: "01".into(), status: status.into() };
-    QueueState {
-        generation: 3,
-        asked_at: Some(Timestamp(4)),
-        last_event_id: Some("14".into()),
-        user_sequence: i64::MAX,
-        connections: vec![KnownConnection {
-            connection_id: ConnectionId::from("7"),
-            sequence: 12,
-            absent: true,
-            channels: vec![channel("SUCCESS"), channel("BANK_DOWN")],
-        }],
-        recovery: Some(Box::new(Recovery {
-            gap_id: GapId::random(),
-            cause: Cause::EventIdJump,
-            certainty: Certainty::Possible,
-            from: Timestamp(1),
-            to: Timestamp(2),
-            queue_id: QueueId::from("dead"),
-            queue_generation: 2,
-            last_event_id: None,
-        })),
-        ..QueueState::first(&subscription(), 9, Timestamp(5))
-    }
-}
-
-fn mark() -> JournalMark {
-    JournalMark {
-        journal_id: JournalId::random(),
-        instance_id: "bridge-0".to_owned(),
-        url: "http://127.0.0.1:8080".to_owned(),
-        incarnation: "x".to_owned(),
-        position: 77,
-        partitions: vec![0, 63],
-        asked_until: Timestamp(1),
-        published_until: Timestamp(2),
-    }
-}
-
-#[test]
-fn what_bridges_keep_for_each_other_is_read_back_in_either_framing() {
-    let first = QueueState::first(&subscription(), 1, Timestamp(0));
-    for framing in [Framing::SingleObject, confluent()] {
-        let (encoder, decoder) = (encoder(&framing), decoder(&framing));
-        let mut value = Vec::new();
-        let expected = subscription();
-        encoder.subscription(&expected, &mut value).unwrap();
-        assert!(value.starts_with(encoder.header(TopicRole::Subscriptions)));
-        assert_eq!(decoder.subscription(&value).unwrap(), expected);
-        for expected in [&first, &full_state()] {
-            value.clear();
-            encoder.queue_state(expected, &mut value).unwrap();
-            assert_eq!(decoder.queue_state(&value).unwrap(), *expected);
-        }
-        value.clear();
-        let expected = mark();
-        encoder.journal_mark(&expected, &mut value).unwrap();
-        assert_eq!(decoder.journal_mark(&value).unwrap(), expected);
-
-        assert!(matches!(decoder.queue_state(&value), Err(RecordError::OtherKind { .. })));
-        value.push(0);
-        let left_over = decoder.journal_mark(&value);
-        assert!(matches!(left_over, Err(RecordError::Malformed { source: None, .. })));
-        value.truncate(value.len() - 4);
-        let cut = decoder.journal_mark(&value);
-        assert!(matches!(cut, Err(RecordError::Malformed { source: Some(_), .. })));
-    }
-}
-
-#[test]
-fn a_gap_is_written_by_its_schema() {
-    for (cause, certainty) in
-        Cause::ALL.into_iter().flat_map(|cause| Certainty::ALL.map(|certainty| (cause, certainty)))
-    {
-        let gap = Gap {
-            gap_id: GapId::from("g"),
-            user_id: UserId::from("u"),
-            subscription_id: SubscriptionId::from("s"),
-            connection_id: Some(ConnectionId::from("7")),
-            cause,
-            certainty,
-            from: Timestamp(1),
-            to: Timestamp(2),
-            queue_id: QueueId::from("q"),
-            queue_generation: 1,
-            next_queue_id: None,
-            last_event_id: Some("13".to_owned()),
-            next_event_id: None,
-            after_sequence: Some(5),
-            reconciled: true,
-        };
-        let mut value = Vec::new();
-        encoder(&Framing::SingleObject).gap(&gap, &mut value).unwrap();
-        let schema = schema(RecordKind::Gap);
-        let reader = GenericDatumReader::builder(&schema).build().unwrap();
-        assert_eq!(reader.read_deser::<Gap>(&mut &value[10..]).unwrap(), gap);
-    }
-}
-
-#[test]
-fn a_schema_of_the_registry_is_learnt_and_resolved() {
-    let (old, new) = (older_subscription(), newer_queue_state());
-    let mut decoder = decoder(&confluent());
-    let framed = |id: u32, datum: Vec<u8>| [&[0][..], &id.to_be_bytes(), &datum].concat();
-    let old_schema = Schema::parse_str(&old).unwrap();
-    let writer = GenericDatumWriter::builder(&old_schema).build().unwrap();
-    let value =
-        framed(7, writer.write_ser_to_vec(&OlderSubscription::of(&subscription())).unwrap());
-    assert!(matches!(decoder.subscription(&value), Err(RecordError::UnknownSchema { id: 7 })));
-    decoder.learn(7, &old).unwrap();
-    let read = decoder.subscription(&value).unwrap();
-    assert_eq!(read.sealed_credential, b"");
-    assert_eq!((read.user_id.as_str(), read.updated_at), ("ü", Timestamp(-2)));
-    assert!(matches!(decoder.queue_state(&value), Err(RecordError::OtherKind { .. })));
-
-    decoder.learn(8, &new).unwrap();
-    let newer = Schema::parse_str(&new).unwrap();
-    let expected = full_state();
-    let mut datum = GenericDatumWriter::builder(&schema(RecordKind::QueueState))
-        .build()
-        .unwrap()
-        .write_ser_to_vec(&expected)
-        .unwrap();
-    // The newer schema has one more field at its end.
-    datum.extend_from_slice(&[4, b'h', b'i']);
-    assert_eq!(newer.name().unwrap().fullname(None), RecordKind::QueueState.full_name());
-    assert_eq!(decoder.queue_state(&framed(8, datum)).unwrap(), expected);
-
-    decoder.learn(9, RecordKind::JournalMark.schema_text()).unwrap();
-    let mut value = Vec::new();
-    encoder(&confluent()).journal_mark(&mark(), &mut value).unwrap();
-    value[1..5].copy_from_slice(&9u32.to_be_bytes());
-    assert_eq!(decoder.journal_mark(&value).unwrap().position, 77);
-
-    assert!(matches!(decoder.learn(10, "{}"), Err(RecordError::BadSchema { id: 10, .. })));
-    assert!(matches!(decoder.journal_mark(b"{}"), Err(RecordError::NotFramed)));
-    assert!(matches!(decoder.journal_mark(b""), Err(RecordError::NotFramed)));
-    let unknown = [&[0xC3, 0x01][..], &1u64.to_le_bytes(), b"x"].concat();
-    let refused = decoder.journal_mark(&unknown).unwrap_err();
-    assert!(matches!(refused, RecordError::UnknownFingerprint { fingerprint: 1 }));
-}
-
-/// What a version before the sealed credential would have written.
-#[derive(serde::Serialize)]
-struct OlderSubscription {
-    user_id: String,
-    subscription_id: String,
-    queue_id: String,
-    credential_kind: String,
-    created_at: i64,
-    updated_at: i64,
-}
-
-impl OlderSubscription {
-    fn of(present: &Subscription) -> Self {
-        Self {
-            user_id: present.user_id.to_string(),
-            subscription_id: present.subscription_id.to_string(),
-            queue_id: present.queue_id.to_string(),
-            credential_kind: present.credential_kind.clone(),
-            created_at: present.created_at.0,
-            updated_at: present.updated_at.0,
-        }
-    }
-}
-
-/// The subscription's schema as if the sealed credential had been added since.
-fn older_subscription() -> String {
-    let mut schema: Value = serde_json::from_str(RecordKind::Subscription.schema_text()).unwrap();
-    let fields = schema["fields"].as_array_mut().unwrap();
-    fields.retain(|field| field["name"] != "sealed_credential");
-    schema.to_string()
-}
-
-/// The queue state's schema as a later version may have it.
-fn newer_queue_state() -> String {
-    let mut schema: Value = serde_json::from_str(RecordKind::QueueState.schema_text()).unwrap();
-    let field = serde_json::json!({"name": "note", "type": "string", "default": "", "doc": "x"});
-    schema["fields"].as_array_mut().unwrap().push(field);
-    schema.to_string()
-}
-
-fn each_definition(schema: &Value, visit: &mut impl FnMut(&Value)) {
-    match schema {
-        Value::Array(branches) => branches.iter().for_each(|branch| each_definition(branch, visit)),
-        Value::Object(members) => {
-            visit(schema);
-            for inner in ["type", "items", "values"] {
-                members.get(inner).into_iter().for_each(|inner| each_definition(inner, visit));
-            }
-            for field in members.get("fields").and_then(Value::as_array).into_iter().flatten() {
-                each_definition(field, visit);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-#[test]
-fn every_record_field_and_enum_has_a_doc_and_what_is_optional_is_null_at_first() {
-    for kind in RecordKind::ALL {
-        let schema: Value = serde_json::from_str(kind.schema_text()).unwrap();
-        assert_eq!(
-            format!(
-                "{}.{}",
-                schema["namespace"].as_str().unwrap(),
-                schema["name"].as_str().unwrap()
-            ),
-            kind.full_name()
-        );
-        let mut seen = 0;
-        each_definition(&schema, &mut |part| {
-            if part.get("name").is_some() {
-                seen += 1;
-                let doc = part.get("doc").and_then(Value::as_str).unwrap_or_default();
-                assert!(doc.ends_with('.'), "{kind}: {} has no doc", part["name"]);
-            }
-            if part["type"] == "enum" {
-                let symbols = part["symbols"].as_array().unwrap();
-                assert!(symbols.contains(&part["default"]), "{kind}: {}", part["name"]);
-            }
-            if part["type"].is_array() {
-                assert_eq!(part["type"][0], "null", "{kind}: {}", part["name"]);
-                assert!(
-                    part.get("default").is_some_and(Value::is_null),
-                    "{kind}: {}",
-                    part["name"]
-                );
-            }
-        });
-        assert!(seen > 5, "{kind}");
-    }
-}
-
-#[test]
-fn every_released_version_reads_the_present_one_and_is_read_by_it() {
-    for (kind, text) in RELEASED {
-        let released = Schema::parse_str(text).unwrap();
-        let compatible = SchemaCompatibility::mutual_read(&released, &schema(kind));
-        assert_eq!(compatible, Ok(Compatibility::Full), "{kind}");
-    }
-    let changed = RecordKind::Gap.schema_text().replace(
-        r#""reconciled", "type": "boolean", "default": false"#,
-        r#""settled", "type": "boolean""#,
-    );
-    let changed = Schema::parse_str(&changed).unwrap();
-    assert!(SchemaCompatibility::mutual_read(&changed, &schema(RecordKind::Gap)).is_err());
-}
-
-#[test]
-fn every_released_file_is_built_in() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/released");
-    let mut files = 0;
-    for version in std::fs::read_dir(root).unwrap() {
-        for file in std::fs::read_dir(version.unwrap().path()).unwrap() {
-            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-            assert!(RELEASED.iter().any(|(_, released)| *released == text));
-            files += 1;
-        }
-    }
-    assert_eq!(files, RELEASED.len());
 }
 
 #[test]

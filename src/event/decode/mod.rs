@@ -8,19 +8,19 @@
 //!
 //! Knows nothing of: what the values mean.
 
+mod connection;
+mod notes;
+
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{
-    self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use connection::ConnectionSeed;
+use notes::{Notes, Text, keep};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::moment::Moment;
 use super::{
-    AnswerFault, BadElement, BadElementReason, Channel, Connection, ListedConnection, Place,
-    SourceEvent, Unmapped,
+    AnswerFault, BadElement, BadElementReason, ListedConnection, Place, SourceEvent, Unmapped,
 };
 
 /// The elements of an answer: of the array itself, or of the one under `name` in an object.
@@ -103,7 +103,7 @@ fn read<'a, T>(
     }
     let notes = Notes::default();
     decode(&notes, raw).map_err(|_| {
-        let noted = notes.0.take();
+        let noted = notes.taken();
         let (reason, pointer) = noted.unwrap_or((BadElementReason::WrongType, String::new()));
         bad(reason, pointer)
     })
@@ -114,113 +114,6 @@ fn from_json<'de, S: DeserializeSeed<'de>>(
     json: &'de str,
 ) -> Result<S::Value, serde_json::Error> {
     seed.deserialize(&mut serde_json::Deserializer::from_str(json))
-}
-
-/// Where the first fault was met, since serde's errors tell a position and a value instead.
-#[derive(Default)]
-struct Notes(RefCell<Option<(BadElementReason, String)>>);
-
-impl Notes {
-    fn read<'de, T, A>(&self, map: &mut A, place: Place, name: &str) -> Result<T, A::Error>
-    where
-        T: Deserialize<'de>,
-        A: MapAccess<'de>,
-    {
-        let read = map.next_value();
-        if read.is_err() {
-            self.note(BadElementReason::WrongType, place, name);
-        }
-        read
-    }
-
-    fn read_seed<'de, S, A>(
-        &self,
-        map: &mut A,
-        seed: S,
-        place: Place,
-        name: &str,
-    ) -> Result<S::Value, A::Error>
-    where
-        S: DeserializeSeed<'de>,
-        A: MapAccess<'de>,
-    {
-        let read = map.next_value_seed(seed);
-        if read.is_err() {
-            self.note(BadElementReason::WrongType, place, name);
-        }
-        read
-    }
-
-    fn text<'de, A: MapAccess<'de>>(
-        &self,
-        map: &mut A,
-        place: Place,
-        name: &str,
-    ) -> Result<Option<Cow<'de, str>>, A::Error> {
-        Ok(self.read::<Option<Text<'de>>, A>(map, place, name)?.map(|text| text.0))
-    }
-
-    fn moment<'de, A: MapAccess<'de>>(
-        &self,
-        map: &mut A,
-        place: Place,
-        name: &str,
-    ) -> Result<Option<crate::ids::Timestamp>, A::Error> {
-        Ok(self.read::<Option<Moment>, A>(map, place, name)?.map(|moment| moment.0))
-    }
-
-    /// The text of an id or type, which must be there and not be empty.
-    fn present<'de, E: de::Error>(
-        &self,
-        text: Option<Cow<'de, str>>,
-        reason: BadElementReason,
-        place: Place,
-        name: &str,
-    ) -> Result<Cow<'de, str>, E> {
-        text.filter(|text| !text.is_empty()).ok_or_else(|| {
-            self.note(reason, place, name);
-            E::custom("missing")
-        })
-    }
-
-    #[cold]
-    fn note(&self, reason: BadElementReason, place: Place, name: &str) {
-        // The innermost place is noted first and stays.
-        self.0.borrow_mut().get_or_insert_with(|| (reason, place.pointer(name)));
-    }
-}
-
-/// Text, borrowed when it holds no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("text")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-fn keep<'de, A: MapAccess<'de>>(
-    unmapped: &mut Vec<Unmapped<'de>>,
-    map: &mut A,
-    place: Place,
-    name: Cow<'de, str>,
-) -> Result<(), A::Error> {
-    let json = map.next_value::<&'de RawValue>()?.get();
-    unmapped.push(Unmapped { place, name, json });
-    Ok(())
 }
 
 fn names_connection(resource_type: &str) -> bool {
@@ -384,152 +277,5 @@ impl<'de> Visitor<'de> for OtherSeed<'_, 'de> {
             }
         }
         Ok(linked)
-    }
-}
-
-/// A connection, or nothing when it is null.
-struct ConnectionSeed<'s, 'de> {
-    notes: &'s Notes,
-    unmapped: &'s mut Vec<Unmapped<'de>>,
-}
-
-impl<'de> DeserializeSeed<'de> for ConnectionSeed<'_, 'de> {
-    type Value = Option<Connection<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ConnectionSeed<'_, 'de> {
-    type Value = Option<Connection<'de>>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a connection")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let Self { notes, unmapped } = self;
-        let place = Place::Resource;
-        let mut id = None;
-        let mut connection = Connection::default();
-        while let Some(Text(key)) = map.next_key()? {
-            match &*key {
-                "id" => id = notes.text(&mut map, place, "id")?,
-                "provider_id" => {
-                    connection.provider_id = notes.text(&mut map, place, "provider_id")?;
-                }
-                "name" => connection.name = notes.text(&mut map, place, "name")?,
-                "status" => connection.status = notes.text(&mut map, place, "status")?,
-                "creation_date" => {
-                    connection.created_at = notes.moment(&mut map, place, "creation_date")?;
-                }
-                "channels" => {
-                    unmapped.retain(|field| !matches!(field.place, Place::Channel(_)));
-                    let seed = ChannelsSeed { notes, unmapped: &mut *unmapped };
-                    connection.channels = notes.read_seed(&mut map, seed, place, "channels")?;
-                }
-                _ => keep(unmapped, &mut map, place, key)?,
-            }
-        }
-        connection.id = notes.present(id, BadElementReason::MissingId, place, "id")?;
-        Ok(Some(connection))
-    }
-}
-
-struct ChannelsSeed<'s, 'de> {
-    notes: &'s Notes,
-    unmapped: &'s mut Vec<Unmapped<'de>>,
-}
-
-impl<'de> DeserializeSeed<'de> for ChannelsSeed<'_, 'de> {
-    type Value = Vec<Channel<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ChannelsSeed<'_, 'de> {
-    type Value = Vec<Channel<'de>>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("channels")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let Self { notes, unmapped } = self;
-        let mut channels = Vec::new();
-        for index in 0.. {
-            let seed =
-                ChannelSeed { notes, unmapped: &mut *unmapped, place: Place::Channel(index) };
-            match seq.next_element_seed(seed) {
-                Ok(Some(channel)) => channels.extend(channel),
-                Ok(None) => break,
-                Err(error) => {
-                    notes.note(BadElementReason::WrongType, Place::Resource, "channels");
-                    return Err(error);
-                }
-            }
-        }
-        Ok(channels)
-    }
-}
-
-/// A channel, or nothing when it is null.
-struct ChannelSeed<'s, 'de> {
-    notes: &'s Notes,
-    unmapped: &'s mut Vec<Unmapped<'de>>,
-    place: Place,
-}
-
-impl<'de> DeserializeSeed<'de> for ChannelSeed<'_, 'de> {
-    type Value = Option<Channel<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ChannelSeed<'_, 'de> {
-    type Value = Option<Channel<'de>>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a channel")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let Self { notes, unmapped, place } = self;
-        let mut channel = Channel::default();
-        while let Some(Text(key)) = map.next_key()? {
-            match &*key {
-                "channel_definition_id" => {
-                    channel.definition_id = notes.text(&mut map, place, "channel_definition_id")?;
-                }
-                "mode" => channel.mode = notes.text(&mut map, place, "mode")?,
-                "status" => channel.status = notes.text(&mut map, place, "status")?,
-                "expires" => channel.expires_at = notes.moment(&mut map, place, "expires")?,
-                "last_success_date" => {
-                    channel.last_success_at = notes.moment(&mut map, place, "last_success_date")?;
-                }
-                "last_end_date" => {
-                    channel.last_end_at = notes.moment(&mut map, place, "last_end_date")?;
-                }
-                _ => keep(unmapped, &mut map, place, key)?,
-            }
-        }
-        Ok(Some(channel))
     }
 }
