@@ -30,3 +30,10 @@ fn decoder(framing: &Framing) -> Decoder {
 fn schema(kind: RecordKind) -> Schema {
     Schema::parse_str(kind.schema_text()).unwrap()
 }
+
+#[test]
+fn one_encoder_and_one_decoder_serve_all_threads() {
+    fn shared<T: Send + Sync + 'static>(_: &T) {}
+    shared(&encoder(&confluent()));
+    shared(&decoder(&confluent()));
+}
