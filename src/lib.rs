@@ -60,6 +60,12 @@ pub mod service;
 /// Reaches out to everything configured and says what to do about it.
 pub mod check;
 
+/// A Linxo API that misbehaves on request and remembers what it handed out.
+pub mod simulator;
+
+/// Everything in one process, for a person to see.
+pub mod demo;
+
 /// That the parts which must never stand still do not.
 pub mod pulse;
 

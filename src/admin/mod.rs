@@ -17,6 +17,7 @@ mod openapi;
 mod peers;
 mod problem;
 mod request;
+mod healthcheck;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use self::bridge::{
     Bridge, CredentialKind, InstanceView, LastAnswer, Liveness, Page, PutDone, Readiness,
     SubscriptionView, Unserved,
 };
+pub use self::healthcheck::ask_readyz;
 use self::listener::BoundedListener;
 use self::peers::Peers;
 pub use self::request::{CredentialRequest, PutRequest};

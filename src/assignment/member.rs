@@ -123,12 +123,13 @@ impl ConsumerContext for GroupContext {
         happening: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        match happening {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
-            other => {
-                tracing::warn!(error = %KafkaError::Rebalance(other.into()), "the group cannot be shared out");
-            }
+        if happening == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.assign(consumer, partitions);
+        } else if happening == RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS {
+            self.revoke(consumer, partitions);
+        } else {
+            let error = KafkaError::Rebalance(happening.into());
+            tracing::warn!(%error, "the group cannot be shared out");
         }
     }
 }

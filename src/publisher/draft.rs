@@ -539,11 +539,12 @@ impl<'a> Draft<'a> {
             };
             self.value.clear();
             self.pen.encoder.gap(&gap, &mut self.value)?;
+            let idempotency_key = gap_key(&gap);
             let headers = [
                 (HEADER_EVENT_ID, gap.gap_id.as_str()),
                 (HEADER_EVENT_TYPE, "GAP"),
                 (HEADER_USER_ID, of.user.as_str()),
-                (HEADER_IDEMPOTENCY_KEY, gap.gap_id.as_str()),
+                (HEADER_IDEMPOTENCY_KEY, idempotency_key.as_str()),
             ];
             let record = Outgoing::of(&self.pen.topics.gaps, gap.key().as_bytes())
                 .value(&self.value)
@@ -556,6 +557,12 @@ impl<'a> Draft<'a> {
         }
         Ok(())
     }
+}
+
+/// The same whenever the same record of a gap is published.
+fn gap_key(gap: &Gap) -> String {
+    let stage = if gap.reconciled { "reconciled" } else { "open" };
+    format!("g/{}/{stage}/{}", gap.gap_id, gap.key())
 }
 
 fn recovery_of(

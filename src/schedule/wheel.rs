@@ -266,7 +266,7 @@ mod tests {
         let mut wheel = Wheel::new(start);
         wheel.arm(0, start + Duration::from_secs(100 * 3600));
         let horizon = Duration::from_millis(u64::from(HORIZON) * TICK_MILLIS);
-        assert_eq!(turned(&mut wheel, start + horizon - Duration::from_secs(17)), vec![]);
+        assert_eq!(turned(&mut wheel, start + horizon - Duration::from_secs(17)), Vec::<u32>::new());
         assert_eq!(turned(&mut wheel, start + horizon + Duration::from_secs(1)), vec![0]);
     }
 

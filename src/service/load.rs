@@ -37,6 +37,9 @@ pub(super) enum LoadError {
     },
 }
 
+/// What was read of each user last.
+type Users = HashMap<UserId, (Option<Subscription>, Option<QueueState>)>;
+
 /// Longer than a dead owner's transaction can stay open: its timeout, and the broker's clean-up.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -46,7 +49,7 @@ pub(super) fn load(
     decoder: &Decoder,
     partitions: &[i32],
 ) -> Result<Vec<LoadedPartition>, LoadError> {
-    let mut loaded: HashMap<i32, HashMap<UserId, (Option<Subscription>, Option<QueueState>)>> =
+    let mut loaded: HashMap<i32, Users> =
         partitions.iter().map(|partition| (*partition, HashMap::new())).collect();
     read(clients, &topics.subscriptions, partitions, |partition, key, value| {
         let subscription = value.map(|value| decoder.subscription(value)).transpose()?;

@@ -17,6 +17,8 @@ use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
+
+use crate::metrics::{PollOutcome, TokenOutcome};
 use zeroize::Zeroizing;
 
 use super::*;
