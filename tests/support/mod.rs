@@ -9,11 +9,15 @@
 
 mod cache;
 mod consume;
+mod decode;
 pub mod java;
 mod kafka;
 mod registry;
 mod server;
+mod stage;
 
 pub use consume::{Reader, Record, read_topic, read_visible, wait_until};
+pub use decode::Decoded;
 pub use kafka::{Kafka, unique};
 pub use registry::{Registry, http};
+pub use stage::{Bridge, PATIENCE, Stage, path_of};
