@@ -48,21 +48,21 @@ impl World {
         let user = match self.identify(caller, now) {
             Ok(user) => user,
             Err(refusal) => {
-                if let Some(queue) = number.and_then(|number| self.queue_mut(number)) {
-                    queue.note_question(now);
+                if let Some(number) = number {
+                    self.bury_if_expired(number, now);
+                    self.note_question(number, now);
                 }
                 return Reply::Refused(refusal);
             }
         };
-        if let Some(number) = number {
+        let own = number.and_then(|number| {
             self.bury_if_expired(number, now);
-        }
-        let own = number.and_then(|number| self.queue_mut(number)).map(|queue| {
-            let own = Some(queue.user) == user;
-            if own && queue.is_live() {
-                queue.note_question(now);
+            let queue = self.queues.get(number as usize)?;
+            let own = (Some(queue.user) == user, queue.is_live(), !queue.waiting.is_empty());
+            if own.0 {
+                self.note_question(number, now);
             }
-            (own, queue.is_live(), !queue.waiting.is_empty())
+            Some(own)
         });
         let request = Request {
             kind: RequestKind::Ask,
@@ -286,7 +286,8 @@ mod tests {
 
     use tokio::time::advance;
 
-    use super::super::ledger::Outcome;
+    use super::super::fault::Order;
+    use super::super::ledger::{Extract, Ledger, Outcome};
     use super::super::options::{EventIds, Options};
     use super::super::script::{Status, Sync};
     use super::*;
@@ -310,6 +311,10 @@ mod tests {
             let reply = self.world.subscribe(&caller(&token, user));
             let Reply::Created { queue, .. } = reply else { panic!("{reply:?}") };
             queue
+        }
+
+        fn ledger(&mut self) -> Ledger {
+            self.world.ledger(&Extract::default())
         }
 
         fn ask(&mut self, user: &str, queue: &str) -> Reply {
@@ -351,12 +356,13 @@ mod tests {
         desk.world.push_events("u", None, 2).unwrap();
         advance(15 * MINUTE).await;
         assert_eq!(desk.outcome("u", &queue), Outcome::Dead);
-        let ledger = desk.world.ledger(None);
+        let ledger = desk.ledger();
         let death = &ledger.deaths[0];
         assert_eq!(death.cause, DeathCause::Expired);
         assert_eq!(death.undelivered, [Some("1".into()), Some("2".into())]);
         assert_eq!(death.at, ledger.queues[0].last_reached_at + 900_000);
         assert_eq!(ledger.queues[0].longest_pause_ms, 899_999);
+        assert_eq!(desk.world.stats().longest_pause_ms, 899_999);
         assert_eq!(desk.world.stats().died_with_queue, 2);
     }
 
@@ -366,9 +372,10 @@ mod tests {
         desk.subscribe("u");
         advance(60 * MINUTE).await;
         assert_eq!(desk.world.stats().live_queues, 0);
-        let ledger = desk.world.ledger(Some("u"));
+        let ledger = desk.ledger();
         assert_eq!(ledger.deaths[0].at, ledger.queues[0].opened_at + 900_000);
-        assert_eq!(desk.world.ledger(Some("stranger")).queues, []);
+        let stranger = Extract { user: Some("stranger".to_owned()), ..Extract::default() };
+        assert_eq!(desk.world.ledger(&stranger).queues, []);
     }
 
     #[tokio::test(start_paused = true)]
@@ -383,16 +390,16 @@ mod tests {
             (Fault::ServerError { status: 503 }, Outcome::ServerError),
         ];
         for (fault, outcome) in heads {
-            desk.world.inflict(super::super::Order::next(1, fault).of("u")).unwrap();
+            desk.world.inflict(Order::next(1, fault).of("u")).unwrap();
             assert_eq!(desk.outcome("u", &queue), outcome);
         }
         assert_eq!(desk.world.stats().waiting, 1);
         advance(14 * MINUTE).await;
-        desk.world.inflict(super::super::Order::next(1, Fault::Forbidden)).unwrap();
+        desk.world.inflict(Order::next(1, Fault::Forbidden)).unwrap();
         assert_eq!(desk.outcome("u", &queue), Outcome::Forbidden);
         advance(MINUTE).await;
         assert_eq!(desk.outcome("u", &queue), Outcome::Dead);
-        assert_eq!(desk.world.ledger(None).queues[0].questions, 5);
+        assert_eq!(desk.ledger().queues[0].questions, 5);
     }
 
     #[tokio::test(start_paused = true)]
@@ -407,7 +414,7 @@ mod tests {
         assert_eq!(desk.event_ids("u", &first), ["4"]);
         assert_eq!(desk.event_ids("u", &second), ["1", "2", "3", "4"]);
         assert_eq!(desk.outcome("v", &foreign), Outcome::Empty);
-        let ledger = desk.world.ledger(None);
+        let ledger = desk.ledger();
         assert_eq!(ledger.events.len(), 8);
         assert!(ledger.events.iter().all(|event| event.fate == Fate::HandedOut));
         let answers: Vec<_> = ledger
@@ -424,7 +431,7 @@ mod tests {
         assert_eq!(desk.world.push_events("u", None, 1).unwrap(), 0);
         let queue = desk.subscribe("u");
         assert_eq!(desk.outcome("u", &queue), Outcome::Empty);
-        let ledger = desk.world.ledger(None);
+        let ledger = desk.ledger();
         assert_eq!(ledger.events[0].fate, Fate::NoQueue);
         assert_eq!(ledger.events[0].queue, None);
     }
@@ -468,7 +475,7 @@ mod tests {
         assert_eq!(desk.event_ids("u", &queue), ["2"]);
         advance(Duration::from_secs(60)).await;
         assert_eq!(desk.event_ids("u", &queue).len(), 8);
-        let ledger = desk.world.ledger(None);
+        let ledger = desk.ledger();
         let first = ledger.events[0].made_at;
         let moments: Vec<_> = ledger.events.iter().map(|event| event.made_at - first).collect();
         assert_eq!(moments, (0..10).map(|step| step * 1_000).collect::<Vec<u64>>());
@@ -492,12 +499,11 @@ mod tests {
         desk.subscribe("u");
         desk.world.start_sync("u", &Sync::ending(Status::TokenExpired)).unwrap();
         desk.world.push_events("u", None, 1).unwrap();
-        let statuses: Vec<_> =
-            desk.world.ledger(None).events.iter().map(|event| event.redirect).collect();
+        let statuses: Vec<_> = desk.ledger().events.iter().map(|event| event.redirect).collect();
         assert_eq!(statuses.first(), Some(&Some(Status::Running)));
         assert_eq!(statuses.last(), Some(&Some(Status::TokenExpired)));
         desk.world.start_sync("u", &Sync::default()).unwrap();
-        let ledger = desk.world.ledger(None);
+        let ledger = desk.ledger();
         assert_eq!(ledger.events.last().unwrap().redirect, Some(Status::Success));
     }
 
@@ -508,7 +514,7 @@ mod tests {
         desk.world.push_events("u", None, 2).unwrap();
         let ids = desk.event_ids("u", &queue);
         assert!(ids[0].starts_with("evt_") && ids[0] != ids[1]);
-        let ledger = desk.world.ledger(None);
+        let ledger = desk.ledger();
         let written: Vec<_> =
             ledger.events.iter().map(|event| event.event_id.as_deref().unwrap()).collect();
         assert_eq!(written, ids);
@@ -522,13 +528,48 @@ mod tests {
         assert_eq!(desk.event_ids("u", &queue), ["1", "2"]);
         desk.world.push_events("u", None, 1).unwrap();
         assert_eq!(desk.event_ids("u", &queue), ["4"]);
-        assert_eq!(desk.world.ledger(None).events[2].fate, Fate::Overflow);
+        assert_eq!(desk.ledger().events[2].fate, Fate::Overflow);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_same_seed_makes_the_same_queues() {
         let (mut first, mut second) = (desk(), desk());
         assert_eq!(first.subscribe("u"), second.subscribe("u"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_ledger_is_read_page_by_page_and_nothing_is_left_out() {
+        let mut desk = desk();
+        desk.subscribe("u");
+        desk.subscribe("v");
+        for user in ["u", "v", "u", "v", "u"] {
+            desk.world.push_events(user, None, 1).unwrap();
+        }
+        let whole = desk.ledger();
+        let mut extract = Extract { limit: Some(2), ..Extract::default() };
+        let mut pages = vec![desk.world.ledger(&extract)];
+        while let Some(next) = pages.last().unwrap().next {
+            extract.from = next;
+            pages.push(desk.world.ledger(&extract));
+        }
+        let sizes: Vec<_> =
+            pages.iter().map(|page| (page.events.len(), page.queues.len())).collect();
+        assert_eq!(sizes, [(2, 2), (2, 0), (1, 0)]);
+        let events: Vec<_> = pages.into_iter().flat_map(|page| page.events).collect();
+        assert_eq!(events, whole.events);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_to_a_dead_queue_are_no_pauses() {
+        let mut desk = desk();
+        let queue = desk.subscribe("u");
+        desk.world.kill(&queue);
+        advance(MINUTE).await;
+        assert_eq!(desk.outcome("u", &queue), Outcome::Dead);
+        assert_eq!(desk.world.ask(&Caller::default(), &queue).outcome(), Outcome::Unauthorized);
+        let entry = desk.ledger().queues[0].clone();
+        assert_eq!((entry.questions, entry.longest_pause_ms, entry.silent_ms), (0, 0, 0));
+        assert_eq!(desk.world.stats().answers[&Outcome::Dead], 1);
     }
 
     #[tokio::test(start_paused = true)]

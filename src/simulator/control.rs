@@ -15,7 +15,7 @@
 //! | `POST /control/faults` | an order, see `fault.rs` | 204 |
 //! | `DELETE /control/faults` | | 204; everything heals |
 //! | `GET /control/stats` | | [`Stats`](super::Stats) |
-//! | `GET /control/ledger`, `?user=` | | [`Ledger`](super::Ledger); of everybody it is as large as the run |
+//! | `GET /control/ledger`, `?user=`, `?from=`, `?limit=` | | [`Ledger`](super::Ledger); of everybody it is as large as the run, so page through it with `next` |
 //!
 //! An error is `{"error": "what is wrong"}` with 400, 404 or 422.
 //!
@@ -36,6 +36,7 @@ use serde_json::{Value, json};
 
 use super::connection::ConnectionPlan;
 use super::fault::Order;
+use super::ledger::Extract;
 use super::script::Sync;
 use super::{Error, Revocation, Shared};
 
@@ -84,13 +85,6 @@ struct IssueToken {
 #[serde(deny_unknown_fields)]
 struct OfUser {
     user: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MaybeUser {
-    #[serde(default)]
-    user: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -223,10 +217,10 @@ async fn stats(State(shared): State<Arc<Shared>>) -> Response {
     Json(shared.world().stats()).into_response()
 }
 
-async fn ledger(State(shared): State<Arc<Shared>>, Query(asked): Query<MaybeUser>) -> Response {
+async fn ledger(State(shared): State<Arc<Shared>>, Query(asked): Query<Extract>) -> Response {
     // It may take seconds: not on a thread that serves requests.
     let reading = tokio::task::spawn_blocking(move || {
-        let ledger = shared.world().ledger(asked.user.as_deref());
+        let ledger = shared.world().ledger(&asked);
         Json(ledger).into_response()
     });
     reading.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())

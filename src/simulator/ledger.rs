@@ -122,13 +122,28 @@ pub struct UserEntry {
     pub subscribes: u32,
 }
 
-/// Everything, or everything about one user.
+/// Which part of the ledger is wanted; by default all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Extract {
+    /// Only what is this user's.
+    pub user: Option<String>,
+    /// The place of the first event, as the page before said in `next`. Queues, deaths and users
+    /// are on the page that starts at 0 only.
+    pub from: u32,
+    /// How many events at most.
+    pub limit: Option<usize>,
+}
+
+/// The ledger, or the part that was wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Now, in milliseconds since 1970.
     pub now: u64,
     /// There were more events than are kept: what is missing here proves nothing.
     pub truncated: bool,
+    /// Where the next page starts, when events were left for one.
+    pub next: Option<u32>,
     /// In the order in which they were made.
     pub events: Vec<EventEntry>,
     /// In the order in which they were opened.
@@ -204,6 +219,9 @@ pub struct Stats {
     pub polls: u64,
     /// The same by answer.
     pub answers: BTreeMap<Outcome, u64>,
+    /// The longest time between two questions to a queue, its opening counted as one. A queue that
+    /// is not asked again does not show here, see `silent_ms` in the ledger.
+    pub longest_pause_ms: u64,
     /// Queues made over the API.
     pub subscribes: u64,
     /// Requests to list connections.
@@ -402,9 +420,10 @@ impl Book {
         }
     }
 
-    /// Every record with its place.
-    pub(super) fn records(&self) -> impl Iterator<Item = (u32, &Record)> {
-        self.records.iter().enumerate().map(|(place, record)| (short(place as u64), record))
+    /// Every record from a place on, with its place.
+    pub(super) fn records(&self, from: u32) -> impl Iterator<Item = (u32, &Record)> {
+        let rest = self.records.get(from as usize..).unwrap_or_default();
+        (from..).zip(rest)
     }
 
     /// The type of an event.

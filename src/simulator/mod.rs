@@ -48,7 +48,7 @@ mod world;
 pub use connection::{ConnectionPlan, FAKE_SECRET};
 pub use fault::{Fault, FaultName, Order, RequestKind};
 pub use ledger::{
-    DeathEntry, EventEntry, Fate, HandOut, Ledger, Outcome, QueueEntry, Stats, UserEntry,
+    DeathEntry, EventEntry, Extract, Fate, HandOut, Ledger, Outcome, QueueEntry, Stats, UserEntry,
 };
 pub use options::{EventIds, LocationForm, Options, Version};
 pub use queue::DeathCause;
@@ -286,6 +286,11 @@ impl Running {
 
     /// The ledger, of everybody or of one user.
     pub fn ledger(&self, user: Option<&str>) -> Ledger {
-        self.shared.world().ledger(user)
+        self.ledger_page(&Extract { user: user.map(str::to_owned), ..Extract::default() })
+    }
+
+    /// A part of the ledger: for runs with so many events that all of them at once are too many.
+    pub fn ledger_page(&self, extract: &Extract) -> Ledger {
+        self.shared.world().ledger(extract)
     }
 }

@@ -11,7 +11,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ledger::{
-    DeathEntry, EventEntry, Fate, HandOut, Ledger, NONE, QueueEntry, Record, Stats, UserEntry,
+    DeathEntry, EventEntry, Extract, Fate, HandOut, Ledger, NONE, QueueEntry, Record, Stats,
+    UserEntry,
 };
 use super::options::EventIds;
 use super::queue::{DeathCause, Queue};
@@ -33,46 +34,61 @@ impl World {
         stats
     }
 
-    /// The ledger, of everybody or of one user; empty for a user who is not known.
-    pub(super) fn ledger(&mut self, name: Option<&str>) -> Ledger {
+    /// The ledger, or a part of it; empty for a user who is not known.
+    pub(super) fn ledger(&mut self, extract: &Extract) -> Ledger {
         let now = self.settle();
         let mut ledger = Ledger {
             now: self.clock.epoch(now),
             truncated: self.book.totals.truncated,
             ..Ledger::default()
         };
-        let only = match name.map(|name| self.find_user(name)) {
+        let only = match extract.user.as_deref().map(|name| self.find_user(name)) {
             Some(None) => return ledger,
             Some(Some(user)) => Some(user),
             None => None,
         };
-        let wanted = |user: u32| only.is_none_or(|only| only == user);
-
+        if extract.from == 0 {
+            self.read_lives(&mut ledger, only, now);
+        }
         let mut ids: HashMap<u32, Arc<str>> = HashMap::new();
+        for (place, record) in self.book.records(extract.from) {
+            if only.is_some_and(|only| only != record.user) {
+                continue;
+            }
+            if extract.limit.is_some_and(|limit| ledger.events.len() >= limit) {
+                ledger.next = Some(place);
+                break;
+            }
+            let queue = (record.queue != NONE).then(|| {
+                let id = ids.entry(record.queue);
+                id.or_insert_with(|| self.names.queue(record.queue).into()).clone()
+            });
+            ledger.events.push(self.event_entry(place, record, queue));
+        }
+        ledger
+    }
+
+    /// Reads queues, deaths and users.
+    fn read_lives(&self, ledger: &mut Ledger, only: Option<u32>, now: u64) {
+        let wanted = |user: u32| only.is_none_or(|only| only == user);
         let mut deaths: HashMap<u32, usize> = HashMap::new();
         for (number, queue) in (0u32..).zip(&self.queues) {
             if !wanted(queue.user) {
                 continue;
             }
             let id: Arc<str> = self.names.queue(number).into();
-            ids.insert(number, id.clone());
             ledger.queues.push(self.queue_entry(queue, id.clone(), now));
             if let Some(cause) = queue.cause {
                 deaths.insert(number, ledger.deaths.len());
                 ledger.deaths.push(self.death_entry(queue, id, cause));
             }
         }
-        for (place, record) in self.book.records() {
-            if !wanted(record.user) {
-                continue;
-            }
-            let entry = self.event_entry(place, record, ids.get(&record.queue));
-            if entry.fate == Fate::DiedWithQueue
+        for (place, record) in self.book.records(0) {
+            if record.fate == Fate::DiedWithQueue
                 && let Some(death) = deaths.get(&record.queue)
             {
-                ledger.deaths[*death].undelivered.push(entry.event_id.clone());
+                ledger.deaths[*death].undelivered.push(self.event_id(place, record));
             }
-            ledger.events.push(entry);
         }
         for (number, user) in (0u32..).zip(&self.users) {
             if wanted(number) {
@@ -81,7 +97,6 @@ impl World {
                     .push(UserEntry { user: user.name.clone(), subscribes: user.subscribes });
             }
         }
-        ledger
     }
 
     fn queue_entry(&self, queue: &Queue, id: Arc<str>, now: u64) -> QueueEntry {
@@ -109,19 +124,22 @@ impl World {
         }
     }
 
-    fn event_entry(&self, place: u32, record: &Record, queue: Option<&Arc<str>>) -> EventEntry {
-        let event_id = match (record.number, self.options.event_ids) {
+    fn event_id(&self, place: u32, record: &Record) -> Option<Arc<str>> {
+        match (record.number, self.options.event_ids) {
             (0, _) => self.book.odd_id(place),
             (number, EventIds::Consecutive) => Some(number.to_string().into()),
             (number, EventIds::Opaque) => {
                 Some(self.names.opaque_event(record.queue, number).into())
             }
-        };
+        }
+    }
+
+    fn event_entry(&self, place: u32, record: &Record, queue: Option<Arc<str>>) -> EventEntry {
         EventEntry {
             user: self.user_name(record.user),
-            queue: if record.queue == NONE { None } else { queue.cloned() },
+            queue,
             connection: self.connection_ids.get(record.connection as usize).cloned(),
-            event_id,
+            event_id: self.event_id(place, record),
             event_type: self.book.kind_of(record),
             redirect: record.statuses[0],
             embedded: record.statuses[1],

@@ -313,8 +313,9 @@ async fn a_slow_body_arrives_whole_for_a_client_that_waits() {
 #[tokio::test]
 async fn a_slow_body_is_lost_when_the_client_leaves() {
     let bench = Bench::start().await;
-    let queue = bench.queue_with(1, Fault::Slow { over_ms: 600_000 }).await;
-    let answer = bench.ask("u", &queue).await;
+    let queue = bench.queue_with(1, Fault::Slow { over_ms: 2_000 }).await;
+    let mut answer = bench.ask("u", &queue).await;
+    assert!(answer.chunk().await.unwrap().is_some());
     assert_eq!(bench.fates(), [(Fate::HandedOut, Some(FaultName::Slow))]);
     drop(answer);
     let noticed = async {

@@ -150,8 +150,14 @@ impl World {
         queues.into_iter().filter(|number| self.bury(*number, now, DeathCause::Killed)).count()
     }
 
-    pub(super) fn queue_mut(&mut self, number: u32) -> Option<&mut Queue> {
-        self.queues.get_mut(number as usize)
+    /// Notes that a question named a live queue, whatever it is answered.
+    pub(super) fn note_question(&mut self, number: u32, now: u64) {
+        let Some(queue) = self.queues.get_mut(number as usize) else { return };
+        if queue.is_live() {
+            queue.note_question(now);
+            let longest = &mut self.book.totals.longest_pause_ms;
+            *longest = (*longest).max(queue.longest_pause);
+        }
     }
 
     pub(super) fn bury_if_expired(&mut self, number: u32, at: u64) {
