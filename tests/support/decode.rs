@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use apache_avro::types::Value as Avro;
-use apache_avro::{Schema, from_avro_datum};
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
 use serde_json::{Map, Value};
 
 use super::Record;
@@ -26,7 +27,7 @@ impl Decoded {
 }
 
 pub(super) fn decoded(record: Record) -> Decoded {
-    let key = record.key_text();
+    let key = record.key_text().to_owned();
     let value = match &record.value {
         None => Value::Null,
         Some(bytes) if record.topic.ends_with("dead-letters") => {
@@ -34,7 +35,8 @@ pub(super) fn decoded(record: Record) -> Decoded {
         }
         Some(bytes) => {
             let (kind, datum) = (kind(&record.topic), unframed(bytes));
-            json(from_avro_datum(&schemas()[kind], &mut &*datum, None).unwrap())
+            let reader = GenericDatumReader::builder(&schemas()[kind]).build().unwrap();
+            json(reader.read_value(&mut &*datum).unwrap())
         }
     };
     Decoded { key, value, record }
