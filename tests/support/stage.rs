@@ -19,7 +19,7 @@ use super::{Kafka, http, read_topic, unique};
 
 /// How long anything may take before a test gives up; no test waits for it in the good case.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-const TOKEN: &str = "admin-token-of-the-tests";
+pub const TOKEN: &str = "admin-token-of-the-tests";
 
 /// One test's world.
 pub struct Stage {
@@ -220,6 +220,11 @@ pub struct Bridge {
 }
 
 impl Bridge {
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
