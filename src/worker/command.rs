@@ -181,7 +181,7 @@ impl Worker {
             },
             Command::Show { reply, .. } => {
                 let queue = self.visible(index);
-                let view = queue.map(|queue| queue.view(self.partition, &self.outside));
+                let view = queue.map(|queue| self.view(queue));
                 answer(reply, view.ok_or(Unserved::UnknownUser));
             }
             Command::Hint { reply, .. } => answer(reply, self.hint(index)),
@@ -245,6 +245,10 @@ impl Worker {
         Ok(())
     }
 
+    fn view(&self, queue: &Queue) -> SubscriptionView {
+        queue.view(self.partition, &self.outside.instance_id, &self.outside.pace)
+    }
+
     fn visible(&self, index: Option<u32>) -> Option<&Queue> {
         let queue = self.queues.get(index? as usize)?.as_ref()?;
         (!queue.is_subscribing()).then_some(queue)
@@ -258,7 +262,7 @@ impl Worker {
             if views.len() == limit {
                 return (views, true);
             }
-            views.push(queue.view(self.partition, &self.outside));
+            views.push(self.view(queue));
         }
         (views, false)
     }

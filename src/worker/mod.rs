@@ -33,7 +33,7 @@ use crate::ids::{Timestamp, UserId};
 use crate::metrics::Census;
 use crate::schedule::{Class, Wheel};
 use queue::{Doing, Next, Queue};
-use question::{Done, Step};
+use question::{Came, Done, Step};
 
 /// Commands of one user that may wait for what is under way.
 const MAX_WAITING: usize = 16;
@@ -229,7 +229,10 @@ impl Worker {
             return;
         };
         queue.doing = Doing::Idle;
-        let next = queue.settle(done.came, &self.outside);
+        if let Came::Replaced { cause, .. } = &done.came {
+            self.outside.metrics.queue_death((*cause).into());
+        }
+        let next = queue.settle(done.came, &self.outside.pace);
         let user = queue.user.clone();
         if next == Next::Gone {
             self.by_user.remove(&user);

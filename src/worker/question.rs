@@ -44,8 +44,6 @@ pub struct Outside {
     pub keys: KeyRing,
     /// The intervals.
     pub pace: Pace,
-    /// How long a refused credential is left alone.
-    pub credential_retry: Duration,
     /// Whether Kafka answers.
     pub reach: Reach,
     /// Every number we show.
@@ -116,7 +114,8 @@ pub(super) enum Came {
         /// Whether a synchronization was seen to start (true) or end (false), or to go on.
         sign: Option<bool>,
     },
-    Replaced { queue: QueueId, gap: GapId },
+    /// A dead queue has a successor; why it died.
+    Replaced { queue: QueueId, gap: GapId, cause: Cause },
     Listed,
     Failed(CallFault),
     Subscribed(Box<Subscription>),
@@ -285,9 +284,9 @@ async fn replace(
         Err(fault) => return Came::Failed(fault),
     };
     lost.to = Timestamp::now();
-    let gap = lost.gap_id.clone();
+    let (gap, cause) = (lost.gap_id.clone(), lost.cause);
     outside.keep(of, Change::QueueReplaced { next: queue.clone(), lost }).await;
-    Came::Replaced { queue, gap }
+    Came::Replaced { queue, gap, cause }
 }
 
 async fn list(

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::question::{Came, Outside, Step};
+use super::question::{Came, Step};
 use crate::admin::{CredentialKind, LastAnswer, SubscriptionView};
 use crate::credential::SealedCredential;
 use crate::gap::{Cause, Certainty};
@@ -211,7 +211,7 @@ impl Queue {
         let credential = self.credential.clone();
         match &self.need {
             Need::NewQueue(cause) => {
-                Step::Replace { of: user, credential, lost: self.lost(*cause, true) }
+                Step::Replace { of: user, credential, lost: self.lost(*cause) }
             }
             Need::Listing(gap, at) if *at <= now => Step::List {
                 of: user,
@@ -239,13 +239,12 @@ impl Queue {
     }
 
     /// Takes in what a step came to; answers when the next one is due.
-    pub(super) fn settle(&mut self, came: Came, outside: &Outside) -> Next {
+    pub(super) fn settle(&mut self, came: Came, pace: &Pace) -> Next {
         let now = Instant::now();
-        let pace = &outside.pace;
         match came {
             Came::Asked { outcome, started, started_at, retry_after, listing, sign } => {
                 self.last = Some(LastAnswer { at: Timestamp::now(), outcome });
-                self.settle_asked(outcome, started, started_at, now, outside);
+                self.settle_asked(outcome, started, started_at, now, pace);
                 if let Some(gap) = listing {
                     self.need = Need::Listing(gap, now);
                 }
@@ -258,8 +257,7 @@ impl Queue {
                     return Next::At(now + pause.min(pace.keep_alive));
                 }
             }
-            Came::Replaced { queue, gap } => {
-                outside.metrics.queue_death(self.death_cause(pace).into());
+            Came::Replaced { queue, gap, .. } => {
                 self.adopt(queue, now, pace);
                 self.need = Need::Listing(gap, now);
             }
@@ -268,7 +266,7 @@ impl Queue {
                 self.failures = 0;
                 self.active_until = Some(now + pace.active_for);
             }
-            Came::Failed(fault) => return self.fail(&fault, now, outside),
+            Came::Failed(fault) => return self.fail(&fault, now, pace),
             Came::Subscribed(subscription) => {
                 *self = Self::new(&subscription, subscription.created_at);
                 self.is_subscribing = false;
@@ -292,7 +290,7 @@ impl Queue {
             Came::NotSubscribed | Came::Removed => return Next::Gone,
             Came::Unchanged => {}
         }
-        Next::At(self.next_due(now, outside))
+        Next::At(self.next_due(now, pace))
     }
 
     /// Expects a synchronization: asked often for a while, from `now` on.
@@ -328,7 +326,12 @@ impl Queue {
     }
 
     /// What the admin API shows.
-    pub(super) fn view(&self, partition: i32, outside: &Outside) -> SubscriptionView {
+    pub(super) fn view(
+        &self,
+        partition: i32,
+        owner: &str,
+        pace: &Pace,
+    ) -> SubscriptionView {
         let (now, wall) = (Instant::now(), Timestamp::now());
         let next_due = self.due.saturating_duration_since(now).as_millis() as i64;
         SubscriptionView {
@@ -337,12 +340,12 @@ impl Queue {
             queue_id: self.queue.clone(),
             generation: self.generation.unsigned_abs(),
             partition,
-            owner: outside.instance_id.clone(),
+            owner: owner.to_owned(),
             state: self.condition(),
             blocked_reason: self.blocked.map(str::to_owned),
             last_answer: self.last,
             headroom: (!matches!(self.need, Need::NewQueue(_)))
-                .then(|| self.headroom(now, &outside.pace)),
+                .then(|| self.headroom(now, pace)),
             next_due: (self.doing == Doing::Idle).then_some(Timestamp(wall.0 + next_due)),
             credential: match self.credential {
                 HeldCredential::Client => CredentialKind::Client,
@@ -369,7 +372,7 @@ impl Queue {
         started: Instant,
         started_at: Timestamp,
         now: Instant,
-        outside: &Outside,
+        pace: &Pace,
     ) {
         match outcome {
             PollOutcome::Events
@@ -392,9 +395,9 @@ impl Queue {
             }
             PollOutcome::Dead => {
                 self.failures = 0;
-                self.need = Need::NewQueue(self.death_cause(&outside.pace));
+                self.need = Need::NewQueue(self.death_cause(pace));
                 tracing::warn!(
-                    user = %self.user, queue = %self.queue, cause = self.death_cause(&outside.pace).as_str(),
+                    user = %self.user, queue = %self.queue, cause = self.death_cause(pace).as_str(),
                     "queue died, making a new one"
                 );
             }
@@ -410,13 +413,12 @@ impl Queue {
         }
     }
 
-    fn fail(&mut self, fault: &CallFault, now: Instant, outside: &Outside) -> Next {
+    fn fail(&mut self, fault: &CallFault, now: Instant, pace: &Pace) -> Next {
         self.failures = self.failures.saturating_add(1);
-        let pace = &outside.pace;
         let pause = match fault {
             CallFault::Refused { .. } => {
                 self.block("the credential is refused");
-                return Next::At(now + outside.credential_retry);
+                return Next::At(now + pace.credential_retry);
             }
             CallFault::Throttled { retry_after: Some(pause) } => (*pause).min(pace.keep_alive),
             CallFault::Throttled { retry_after: None }
@@ -429,18 +431,17 @@ impl Queue {
         if let Need::Listing(_, at) = &mut self.need {
             // the queue itself goes on being asked until the listing is tried again
             *at = now + pause;
-            return Next::At(self.next_due(now, outside));
+            return Next::At(self.next_due(now, pace));
         }
         Next::At(now + pause)
     }
 
-    fn next_due(&self, now: Instant, outside: &Outside) -> Instant {
-        let pace = &outside.pace;
+    fn next_due(&self, now: Instant, pace: &Pace) -> Instant {
         let keep_alive_at = self.asked.map(|asked| asked + pace.keep_alive);
         let due = if matches!(self.need, Need::NewQueue(_)) && self.blocked.is_none() {
             now
         } else if self.blocked.is_some() {
-            now + outside.credential_retry
+            now + pace.credential_retry
         } else if self.failures > 0 {
             let retry = now + self.backoff();
             keep_alive_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
@@ -497,14 +498,14 @@ impl Queue {
         }
     }
 
-    fn lost(&self, cause: Cause, to_reconcile: bool) -> Lost {
+    fn lost(&self, cause: Cause) -> Lost {
         Lost {
             gap_id: GapId::random(),
             cause,
             certainty: Certainty::Certain,
             from: self.asked_at,
             to: Timestamp::now(),
-            to_reconcile,
+            to_reconcile: true,
         }
     }
 
