@@ -21,6 +21,8 @@ mod position;
 mod producer;
 mod run;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
