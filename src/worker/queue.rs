@@ -122,7 +122,11 @@ impl Queue {
             Some(recovery) => Need::Listing(recovery.gap_id, Instant::now()),
             None => Need::Nothing,
         };
+        // a synchronization that ran when the last owner wrote may still run
+        let sign = state.asked_at.unwrap_or_default().max(subscription.created_at);
+        let active_for = pace.active_for.saturating_sub(Timestamp::now().since(sign));
         let mut queue = Self::new(&subscription, asked_at);
+        queue.active_until = (!active_for.is_zero()).then(|| Instant::now() + active_for);
         queue.queue = state.queue_id;
         queue.generation = state.generation;
         queue.owner_epoch = state.owner_epoch;
@@ -173,6 +177,11 @@ impl Queue {
             failures: 0,
             is_subscribing: true,
         }
+    }
+
+    /// Whether the queue waits for no phase: a synchronization may run, or a recovery was begun.
+    pub(super) fn is_pressing(&self) -> bool {
+        self.active_until.is_some() || self.need != Need::Nothing
     }
 
     /// Whether the first PUT is still under way, so that nobody may see the user yet.
@@ -259,7 +268,11 @@ impl Queue {
                 }
             }
             Came::Replaced { queue, gap } => {
-                outside.metrics.queue_death(self.death_cause(pace).into());
+                let cause = match self.need {
+                    Need::NewQueue(cause) => cause,
+                    Need::Nothing | Need::Listing(..) => self.death_cause(pace),
+                };
+                outside.metrics.queue_death(cause.into());
                 self.adopt(queue, now, pace);
                 self.need = Need::Listing(gap, now);
             }
@@ -284,7 +297,6 @@ impl Queue {
             }
             Came::Adopted(subscription, queue) => {
                 self.credential = HeldCredential::of(&subscription);
-                self.blocked = None;
                 self.need = Need::Nothing;
                 self.adopt(queue, now, pace);
                 return Next::At(now);
@@ -464,6 +476,7 @@ impl Queue {
     fn adopt(&mut self, queue: QueueId, now: Instant, pace: &Pace) {
         self.queue = queue;
         self.generation += 1;
+        self.blocked = None;
         self.asked = Some(now);
         self.asked_at = Timestamp::now();
         self.failures = 0;
