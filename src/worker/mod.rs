@@ -90,11 +90,13 @@ impl Worker {
     }
 
     /// Takes over a user as the topics have it. `asked_until` is when somebody surely still asked
-    /// in turn; queues whose turn came after that are asked at once.
+    /// in turn; queues whose turn came after that are asked at once, and so are those of which a
+    /// synchronization or a recovery may be under way.
     pub fn load(&mut self, loaded: Loaded, asked_until: Option<Timestamp>) {
         let now = Timestamp::now();
         let queue = Queue::from_loaded(loaded, asked_until, &self.outside.pace);
         let pause = match asked_until {
+            _ if queue.is_pressing() => Duration::ZERO,
             Some(since) if !self.outside.pace.was_missed(since, now, queue.phase) => {
                 self.outside.pace.until_phase(now, queue.phase)
             }

@@ -122,7 +122,11 @@ impl Queue {
             Some(recovery) => Need::Listing(recovery.gap_id, Instant::now()),
             None => Need::Nothing,
         };
+        // a synchronization that ran when the last owner wrote may still run
+        let sign = state.asked_at.unwrap_or_default().max(subscription.created_at);
+        let active_for = pace.active_for.saturating_sub(Timestamp::now().since(sign));
         let mut queue = Self::new(&subscription, asked_at);
+        queue.active_until = (!active_for.is_zero()).then(|| Instant::now() + active_for);
         queue.queue = state.queue_id;
         queue.generation = state.generation;
         queue.owner_epoch = state.owner_epoch;
@@ -173,6 +177,11 @@ impl Queue {
             failures: 0,
             is_subscribing: true,
         }
+    }
+
+    /// Whether the queue waits for no phase: a synchronization may run, or a recovery was begun.
+    pub(super) fn is_pressing(&self) -> bool {
+        self.active_until.is_some() || self.need != Need::Nothing
     }
 
     /// Whether the first PUT is still under way, so that nobody may see the user yet.
@@ -282,7 +291,6 @@ impl Queue {
             }
             Came::Adopted(subscription, queue) => {
                 self.credential = HeldCredential::of(&subscription);
-                self.blocked = None;
                 self.need = Need::Nothing;
                 self.adopt(queue, now, pace);
                 return Next::At(now);
@@ -465,6 +473,7 @@ impl Queue {
     fn adopt(&mut self, queue: QueueId, now: Instant, pace: &Pace) {
         self.queue = queue;
         self.generation += 1;
+        self.blocked = None;
         self.asked = Some(now);
         self.asked_at = Timestamp::now();
         self.failures = 0;
