@@ -162,7 +162,8 @@ async fn burst(bridge: &support::Bridge, source: &Source, users: &[String], pid:
         for user in chunk {
             let url = format!("{}/control/push", source.base);
             let body = json!({"user": user, "events": BURST});
-            pushes.spawn(async move { http().post(url).json(&body).send().await.unwrap().status() });
+            pushes
+                .spawn(async move { http().post(url).json(&body).send().await.unwrap().status() });
         }
         while let Some(pushed) = pushes.join_next().await {
             assert!(pushed.unwrap().is_success());

@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench schedule`. Aim: 0.3 us, 16 bytes an entry (issue text of the first release).
 
+#![allow(missing_docs, reason = "made by criterion's macros")]
+
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -35,15 +37,18 @@ fn schedule(criterion: &mut Criterion) {
     });
     let mut now = start;
     let mut due = Vec::new();
-    criterion.bench_function("turn one tick and arm what came, 1,000,000 at keep-alive", |bencher| {
-        bencher.iter(|| {
-            now += Duration::from_millis(16);
-            wheel.turn(now, &mut due);
-            for index in due.drain(..) {
-                wheel.arm(index, now + Duration::from_secs(300));
-            }
-        });
-    });
+    criterion.bench_function(
+        "turn one tick and arm what came, 1,000,000 at keep-alive",
+        |bencher| {
+            bencher.iter(|| {
+                now += Duration::from_millis(16);
+                wheel.turn(now, &mut due);
+                for index in due.drain(..) {
+                    wheel.arm(index, now + Duration::from_secs(300));
+                }
+            });
+        },
+    );
 }
 
 criterion_group!(benches, schedule);

@@ -49,7 +49,9 @@ pub enum TopicError {
     #[error("kafka does not answer: {0}")]
     Away(#[source] KafkaError),
     /// The cluster refused.
-    #[error("topic {topic} cannot be made: {code}; grant create on it, or make it with other means")]
+    #[error(
+        "topic {topic} cannot be made: {code}; grant create on it, or make it with other means"
+    )]
     Refused {
         /// The topic.
         topic: String,

@@ -86,6 +86,7 @@ async fn row_at(partition: i32, change: Change) -> Row {
     let of = RowOf {
         user: UserId::from("user"),
         partition,
+        grant: 1,
         subscription_id: SubscriptionId::from("wish"),
     };
     tokio::spawn(async move { journal.keep(of, change).await });
@@ -128,7 +129,8 @@ async fn events_count_by_key_and_their_state_is_written_once_at_the_end() {
     let (pen, holdings) = (pen(&[]), holdings());
     let mut draft = Draft::new(&pen, &holdings);
     let mut out = Remembering::default();
-    let body = format!("[{},{},{}]", event("1", "a", "OK"), event("2", "b", "OK"), event("3", "a", "OK"));
+    let body =
+        format!("[{},{},{}]", event("1", "a", "OK"), event("2", "b", "OK"), event("3", "a", "OK"));
     draft.apply(&row(events(&body)).await, &mut out).unwrap();
     let owned = draft.close(&mut out).unwrap();
 
@@ -206,7 +208,8 @@ async fn an_event_too_large_loses_unmapped_first_and_then_becomes_a_dead_letter_
             r#"{{"id":"{id}","event_type":"X","resource_type":"CONNECTION","resource":{{"id":"a","provider_id":"1","channels":[],"{field}":"{padding}"}}}}"#
         )
     };
-    let (pen, holdings) = (pen(&[("linxo.events", 2_000), ("linxo.dead-letters", 2_000)]), holdings());
+    let (pen, holdings) =
+        (pen(&[("linxo.events", 2_000), ("linxo.dead-letters", 2_000)]), holdings());
     let mut draft = Draft::new(&pen, &holdings);
     let mut out = Remembering::default();
     let body = format!("[{},{}]", padded("1", "extra", 5_000), padded("2", "name", 5_000));
@@ -219,8 +222,7 @@ async fn an_event_too_large_loses_unmapped_first_and_then_becomes_a_dead_letter_
     assert!(letters.len() >= 3, "{}", letters.len());
     assert_eq!(letters[0].headers["linxo-reason"], "too_large");
     assert_eq!(letters[0].headers["linxo-part"], format!("1/{}", letters.len()));
-    let whole: Vec<u8> =
-        letters.iter().flat_map(|letter| letter.value.clone().unwrap()).collect();
+    let whole: Vec<u8> = letters.iter().flat_map(|letter| letter.value.clone().unwrap()).collect();
     assert_eq!(String::from_utf8(whole).unwrap(), padded("2", "name", 5_000));
     assert_eq!(state_after(draft).sequence(Some(&ConnectionId::from("a"))), 1);
 }
@@ -298,6 +300,7 @@ async fn rows_are_numbered_in_order_and_give_their_memory_back() {
     let of = || RowOf {
         user: UserId::from("user"),
         partition: 3,
+        grant: 1,
         subscription_id: SubscriptionId::from("wish"),
     };
     let (told, settled) = oneshot::channel();
