@@ -137,6 +137,14 @@ impl TopicDesk {
                 Err((topic, code)) => return Err(TopicError::Refused { topic, code }),
             }
         }
+        // the controller has made them, the brokers hear of it a moment later
+        for _ in 0..100 {
+            let there = self.partitions().await?;
+            if wanted.iter().all(|topic| there.contains_key(&topic.name)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         Ok(names)
     }
 

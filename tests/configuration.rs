@@ -89,7 +89,7 @@ fn five_faults_are_told_together_each_with_its_key_and_what_would_be_right() {
         ("linxo.api_url", "\"ftp://linxo\"", "an http or https URL"),
         ("polling.keepalive", "no such setting", "did you mean polling.keep_alive?"),
         ("polling.active", "is 5", "\"500ms\""),
-        ("kafka.group_protocol", "\"modern\"", "\"classic\" or \"consumer\""),
+        ("kafka.group_protocol", "\"modern\"", "or \"consumer\" with Kafka 4"),
         ("topics.partitions", "is 0", "a whole number from 1"),
     ] {
         let fault = told.fault(key);
