@@ -19,7 +19,7 @@ use super::{Control, PublisherError, PublisherSettings};
 use crate::ids::Timestamp;
 use crate::journal::Row;
 use crate::journal_mark::JournalMark;
-use crate::kafka::Failure;
+use crate::kafka::{DEFAULT_MAX_MESSAGE, Failure};
 use crate::metrics::{Stage, TransactionOutcome};
 
 /// Records and bytes at which a transaction is closed, however fast more come.
@@ -303,8 +303,8 @@ impl Publishing {
         let largest = self.settings.pen.limits.values().copied().max();
         let config = self.settings.clients.producer(
             &self.settings.journal,
-            smallest.unwrap_or(crate::topics::DEFAULT_MAX_MESSAGE),
-            largest.unwrap_or(crate::topics::DEFAULT_MAX_MESSAGE),
+            smallest.unwrap_or(DEFAULT_MAX_MESSAGE),
+            largest.unwrap_or(DEFAULT_MAX_MESSAGE),
         );
         let mut pause = FIRST_PAUSE;
         let mut attempt = 0_u32;
