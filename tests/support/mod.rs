@@ -12,6 +12,7 @@ mod consume;
 mod decode;
 pub mod java;
 mod kafka;
+pub mod oracle;
 mod registry;
 mod server;
 mod stage;
