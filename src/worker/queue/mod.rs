@@ -400,6 +400,8 @@ impl Queue {
             }
             PollOutcome::Dead => {
                 self.failures = 0;
+                // the source looked: the credential, if it was refused before, is not now
+                self.blocked = None;
                 self.need = Need::NewQueue(self.death_cause(pace));
                 tracing::warn!(
                     user = %self.user, queue = %self.queue, cause = self.death_cause(pace).as_str(),
@@ -553,3 +555,6 @@ impl HeldCredential {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
