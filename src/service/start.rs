@@ -342,6 +342,8 @@ async fn shape(
     progress: &Progress,
 ) -> Result<Shape, ServiceError> {
     let desk = TopicDesk::new(clients, &config.topics)?;
+    // an absent cluster is known as one only when the client's patience has run out
+    progress.wait_for(&format!("kafka at {}: the topics", config.kafka.bootstrap_servers));
     loop {
         let looked = async {
             if config.topics.create {
