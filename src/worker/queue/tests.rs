@@ -57,6 +57,11 @@ fn pause(next: Next) -> Duration {
     }
 }
 
+/// What is done when the budget allows everything.
+fn step(queue: &Queue) -> Step {
+    queue.step(queue.class(Instant::now(), &PACE), GRANTED)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_fresh_queue_is_asked_often_until_the_expected_synchronization_is_out_of_sight() {
     let mut queue = subscribed();
@@ -138,7 +143,7 @@ async fn a_dead_queue_is_replaced_then_listed_and_the_gap_says_why() {
     let mut queue = quiet();
     assert_eq!(pause(queue.settle(asked(PollOutcome::Dead), &PACE)), Duration::ZERO);
     assert_eq!(queue.class(Instant::now(), &PACE), Class::Urgent);
-    let Step::Replace { lost, .. } = queue.step(Instant::now(), GRANTED) else {
+    let Step::Replace { lost, .. } = step(&queue) else {
         panic!("a new queue is needed");
     };
     assert_eq!((lost.cause, lost.certainty), (Cause::QueueGone, Certainty::Certain));
@@ -147,23 +152,24 @@ async fn a_dead_queue_is_replaced_then_listed_and_the_gap_says_why() {
     let came = Came::Replaced { queue: QueueId::from("q2"), gap: gap.clone(), cause: lost.cause };
     assert_eq!(pause(queue.settle(came, &PACE)), Duration::ZERO);
     assert_eq!((queue.queue.as_str(), queue.generation), ("q2", 2));
-    let Step::List { gap: listed, .. } = queue.step(Instant::now(), GRANTED) else {
+    let Step::List { gap: listed, .. } = step(&queue) else {
         panic!("the present state is needed");
     };
     assert_eq!(listed, gap);
 
     // a listing that fails lets the queue be asked meanwhile, and a loss meanwhile widens the gap
     let failed = Came::Failed(CallFault::Retry { what: "away".into() });
-    queue.settle(failed, &PACE);
+    let Next::At(due) = queue.settle(failed, &PACE) else { panic!("the user stays") };
+    queue.due = due;
     tokio::time::advance(Duration::from_millis(500)).await;
-    let Step::Ask(question) = queue.step(Instant::now(), GRANTED) else {
+    let Step::Ask(question) = step(&queue) else {
         panic!("the listing waits");
     };
     assert_eq!(question.open_gap, Some(gap));
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(matches!(queue.step(Instant::now(), GRANTED), Step::List { .. }));
+    assert!(matches!(step(&queue), Step::List { .. }));
     queue.settle(Came::Listed, &PACE);
-    assert!(matches!(queue.step(Instant::now(), GRANTED), Step::Ask(_)));
+    assert!(matches!(step(&queue), Step::Ask(_)));
     assert_eq!(queue.open_gap, None);
 }
 
@@ -202,4 +208,33 @@ async fn two_thirds_of_a_life_without_an_answer_make_a_queue_urgent() {
     assert_eq!(queue.class(Instant::now(), &PACE), Class::KeepAlive);
     tokio::time::advance(Duration::from_millis(2)).await;
     assert_eq!(queue.class(Instant::now(), &PACE), Class::Urgent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_finds_no_spare_budget_does_not_keep_its_queue_from_being_asked() {
+    let mut queue = quiet();
+    queue.open(GapId::from("gap"), Instant::now());
+    let class = |queue: &Queue| queue.class(Instant::now(), &PACE);
+    assert_eq!(class(&queue), Class::Reconciliation);
+    let promoted_at = queue.promoted_at(Class::Reconciliation, Instant::now(), &PACE);
+    assert_eq!(promoted_at, Some(queue.due + PACE.keep_alive));
+    tokio::time::advance(PACE.keep_alive).await;
+    assert_eq!(class(&queue), Class::KeepAlive);
+    assert!(matches!(step(&queue), Step::Ask(_)));
+    // asked: now the listing has its chance again
+    let Next::At(due) = queue.settle(asked(PollOutcome::Empty), &PACE) else {
+        panic!("the user stays")
+    };
+    queue.due = due;
+    assert_eq!(class(&queue), Class::Reconciliation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_active_queue_that_waits_is_owed_a_question_after_the_keep_alive_interval() {
+    let queue = subscribed();
+    let at = queue.promoted_at(Class::Active, Instant::now(), &PACE);
+    assert_eq!(at, Some(Instant::now() + PACE.keep_alive));
+    let at = queue.promoted_at(Class::KeepAlive, Instant::now(), &PACE);
+    assert_eq!(at, Some(Instant::now() + PACE.urgent_after()));
+    assert_eq!(queue.promoted_at(Class::Urgent, Instant::now(), &PACE), None);
 }
