@@ -11,4 +11,6 @@ pub struct Options {
     pub seconds: u64,
 }
 /// x
-pub async fn run(_: Options) -> ExitCode { ExitCode::FAILURE }
+pub async fn run(_: Options) -> ExitCode {
+    ExitCode::FAILURE
+}

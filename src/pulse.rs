@@ -37,7 +37,8 @@ impl Pulse {
     /// The partitions whose workers stand still.
     pub fn stalled(&self, now: Instant) -> Vec<i32> {
         let beats = self.lock();
-        let still = beats.iter().filter(|(_, beat)| now.saturating_duration_since(**beat) > LONGEST);
+        let still =
+            beats.iter().filter(|(_, beat)| now.saturating_duration_since(**beat) > LONGEST);
         still.map(|(partition, _)| *partition).collect()
     }
 

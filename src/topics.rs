@@ -13,6 +13,7 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::time::Instant;
 
 use crate::config;
 use crate::kafka::Clients;
@@ -49,7 +50,9 @@ pub enum TopicError {
     #[error("kafka does not answer: {0}")]
     Away(#[source] KafkaError),
     /// The cluster refused.
-    #[error("topic {topic} cannot be made: {code}; grant create on it, or make it with other means")]
+    #[error(
+        "topic {topic} cannot be made: {code}; grant create on it, or make it with other means"
+    )]
     Refused {
         /// The topic.
         topic: String,
@@ -142,7 +145,19 @@ impl TopicDesk {
                 Err((topic, code)) => return Err(TopicError::Refused { topic, code }),
             }
         }
+        self.appear(&missing).await?;
         Ok(names)
+    }
+
+    /// Waits for topics made a moment ago: a broker tells of them only when it has heard itself.
+    async fn appear(&self, made: &[&Wanted]) -> Result<(), TopicError> {
+        let deadline = Instant::now() + CALL;
+        for topic in made {
+            while self.partitions(&topic.name)?.is_none() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
     }
 
     /// Each wanted topic beside what is there, `None` when it is missing.
@@ -163,6 +178,11 @@ impl TopicDesk {
     /// Whether the service can work with the topics as they are.
     pub async fn fitness(&self) -> Result<Shape, TopicError> {
         fitness_of(&self.describe().await?, &self.topics)
+    }
+
+    /// `max.message.bytes` by topic, of the topics that are there and say it.
+    pub async fn limits(&self) -> Result<HashMap<String, usize>, TopicError> {
+        Ok(limits_of(&self.describe().await?))
     }
 
     fn partitions(&self, topic: &str) -> Result<Option<i32>, TopicError> {
@@ -280,12 +300,16 @@ pub fn fitness_of(
     if !faults.is_empty() {
         return Err(TopicError::Unfit(faults));
     }
+    Ok(Shape { partitions: control.unwrap_or(1), limits: limits_of(described) })
+}
+
+fn limits_of(described: &[(Wanted, Option<Found>)]) -> HashMap<String, usize> {
     let limits = described.iter().filter_map(|(wanted, found)| {
         let found = found.as_ref()?;
         let (_, limit) = found.settings.iter().find(|(key, _)| key == "max.message.bytes")?;
         Some((wanted.name.clone(), limit.parse().ok()?))
     });
-    Ok(Shape { partitions: control.unwrap_or(1), limits: limits.collect() })
+    limits.collect()
 }
 
 fn options() -> AdminOptions {

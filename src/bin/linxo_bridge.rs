@@ -62,7 +62,10 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Serve => {
             if let Err(error) = log(&config.service.log, config.service.log_format) {
-                eprintln!("service.log = {:?}: {error}; give a level or target=level", config.service.log);
+                eprintln!(
+                    "service.log = {:?}: {error}; give a level or target=level",
+                    config.service.log
+                );
                 return ExitCode::from(CONFIGURATION);
             }
             in_runtime(serve(config))
@@ -187,7 +190,9 @@ fn log(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error>
     let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Text => {
+            lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+        }
         LogFormat::Json => lines.json().init(),
     }
     Ok(())

@@ -160,12 +160,7 @@ impl Held {
     ) -> Self {
         kept_bytes.fetch_add(bytes, Ordering::Relaxed);
         kept_rows.fetch_add(1, Ordering::Relaxed);
-        Self {
-            room,
-            bytes,
-            kept_bytes: Arc::clone(kept_bytes),
-            kept_rows: Arc::clone(kept_rows),
-        }
+        Self { room, bytes, kept_bytes: Arc::clone(kept_bytes), kept_rows: Arc::clone(kept_rows) }
     }
 }
 

@@ -14,10 +14,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Pen;
 use super::dead_letter::{self, Letter};
+use super::limits::Limits;
 use super::outbox::{Outbox, Outgoing, SendFault};
 use super::tally::Tally;
 use crate::event::{self, ListedConnection, RaisedAction, SourceEvent};
-use crate::gap::Gap;
+use crate::gap::{Cause, Certainty, Gap};
 use crate::ids::{ConnectionId, GapId, QueueId, Timestamp, UserId};
 use crate::journal::{Answer, AnswerKind, Change, Lost, Row, RowOf, Settled, Unsettled};
 use crate::kafka::MESSAGE_OVERHEAD;
@@ -42,6 +43,7 @@ pub(super) type Holdings = BTreeMap<i32, Owned>;
 /// A transaction in the making.
 pub(super) struct Draft<'a> {
     pen: &'a Pen,
+    limits: &'a Limits,
     holdings: &'a Holdings,
     changed: BTreeMap<(i32, UserId), Option<QueueState>>,
     pub(super) tally: Tally,
@@ -52,9 +54,10 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(pen: &'a Pen, holdings: &'a Holdings) -> Self {
+    pub(super) fn new(pen: &'a Pen, limits: &'a Limits, holdings: &'a Holdings) -> Self {
         Self {
             pen,
+            limits,
             holdings,
             changed: BTreeMap::new(),
             tally: Tally::default(),
@@ -192,7 +195,10 @@ impl<'a> Draft<'a> {
     ) -> Result<(), SendFault> {
         let elements = match event::decode_answer(&answer.body) {
             Ok(elements) => elements,
-            Err(fault) => return self.dead(of, answer, fault.into(), &answer.body, out),
+            Err(fault) => {
+                self.dead(of, answer, fault.into(), &answer.body, out)?;
+                return self.suspect(of, answer, out);
+            }
         };
         self.tally.received += elements.len() as u64;
         for element in &elements {
@@ -270,7 +276,7 @@ impl<'a> Draft<'a> {
             + MESSAGE_OVERHEAD;
         let limit = std::iter::once(TopicRole::Events)
             .chain(roles())
-            .map(|role| pen.limit(pen.topics.name(role)))
+            .map(|role| self.limits.of(pen.topics.name(role)))
             .min()
             .unwrap_or_default();
         self.datum.clear();
@@ -309,8 +315,7 @@ impl<'a> Draft<'a> {
 
     /// Actions of an event that nobody may write a state for: against the last state held.
     fn entering_late(&self, of: &RowOf, source: &SourceEvent<'_>) -> Vec<RaisedAction> {
-        let held =
-            self.holdings.get(&of.partition).and_then(|owned| owned.states.get(&of.user));
+        let held = self.holdings.get(&of.partition).and_then(|owned| owned.states.get(&of.user));
         match held {
             Some(state) => state.entering(source),
             None => {
@@ -344,7 +349,7 @@ impl<'a> Draft<'a> {
             reason,
             bytes: &self.pen.redaction.redact(bytes),
         };
-        dead_letter::send(&letter, topic, self.pen.limit(topic), out)?;
+        dead_letter::send(&letter, topic, self.limits.of(topic), out)?;
         self.tally.dead_letters.push(reason);
         Ok(())
     }
@@ -368,6 +373,25 @@ impl<'a> Draft<'a> {
             None => recovery_of(lost, &answer.queue, answer.generation, &None),
         };
         self.gaps(of, &recovery, None, false, out)
+    }
+
+    /// Publishes that an answer which is no list of events may have cost some.
+    fn suspect(
+        &mut self,
+        of: &RowOf,
+        answer: &Answer,
+        out: &mut impl Outbox,
+    ) -> Result<(), SendFault> {
+        let from = self.state(of).and_then(|state| state.asked_at).unwrap_or(answer.asked_at);
+        let lost = Lost {
+            gap_id: GapId::random(),
+            cause: Cause::AnswerLost,
+            certainty: Certainty::Possible,
+            from,
+            to: answer.received_at,
+            to_reconcile: false,
+        };
+        self.lost(of, answer, &lost, out)
     }
 
     fn replaced(

@@ -10,12 +10,15 @@
 //!   and the position read back says which way it went: nothing is published twice;
 //! - rows are never dropped because Kafka is away: they wait, however long that takes;
 //! - a position that is neither ours nor the one found at the start ends the
-//!   process: two processes would be using one journal.
+//!   process: two processes would be using one journal;
+//! - a topic that takes less than it did is noticed by its refusal, and what no longer fits is shed,
+//!   cut or made a dead letter.
 //!
 //! Knows nothing of: the source, schedules.
 
 mod dead_letter;
 mod draft;
+mod limits;
 mod outbox;
 mod position;
 mod producer;
@@ -37,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::queue_state::QueueState;
 use crate::record::{Decoder, Encoder, Topics};
+use crate::topics::TopicDesk;
 
 pub use position::Position;
 
@@ -48,15 +52,6 @@ pub struct Pen {
     pub encoder: Encoder,
     /// What dead letters are less.
     pub redaction: Redaction,
-    /// `max.message.bytes` by topic.
-    pub limits: HashMap<String, usize>,
-}
-
-impl Pen {
-    /// What a record of `topic` may take.
-    fn limit(&self, topic: &str) -> usize {
-        self.limits.get(topic).copied().unwrap_or(crate::topics::DEFAULT_MAX_MESSAGE)
-    }
 }
 
 /// What the publisher works with.
@@ -65,6 +60,10 @@ pub struct PublisherSettings {
     pub clients: Clients,
     /// How records are written, and where.
     pub pen: Pen,
+    /// `max.message.bytes` by topic.
+    pub limits: HashMap<String, usize>,
+    /// Where to ask for these again; none for a cluster that takes no administrative calls.
+    pub desk: Option<TopicDesk>,
     /// Reads the position back.
     pub decoder: Arc<RwLock<Decoder>>,
     /// The journal, and with it the transactional id.

@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::draft::{Draft, Holdings, Owned};
+use super::limits::Limits;
 use super::outbox::{Outbox, Outgoing, SendFault};
 use super::position::{self, Position};
-use super::producer::{Mishap, Sending, TransactionalProducer};
+use super::producer::{Mishap, RefusedRecord, Sending, TransactionalProducer, is_too_large};
 use super::{Control, PublisherError, PublisherSettings};
 use crate::ids::Timestamp;
 use crate::journal::Row;
@@ -36,8 +37,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 enum Interrupted {
     #[error(transparent)]
     Mishap(#[from] Mishap),
-    #[error("a record was not taken: {0}")]
-    Refused(#[source] rdkafka::error::KafkaError),
+    #[error("not taken, a record of {} bytes for {}: {source}", record.bytes, record.topic)]
+    Refused {
+        record: RefusedRecord,
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
     /// Partitions of the draft are not ours any more: it has to be made again without them.
     #[error("partitions were lost meanwhile")]
     Lost,
@@ -48,7 +53,9 @@ enum Interrupted {
 impl From<SendFault> for Interrupted {
     fn from(fault: SendFault) -> Self {
         match fault {
-            SendFault::Kafka { source, .. } => Self::Refused(source),
+            SendFault::Kafka { topic, bytes, source } => {
+                Self::Refused { record: RefusedRecord { topic, bytes }, source }
+            }
             SendFault::Record(error) => Self::Record(error),
         }
     }
@@ -56,6 +63,7 @@ impl From<SendFault> for Interrupted {
 
 struct Publishing {
     settings: PublisherSettings,
+    limits: Limits,
     holdings: Holdings,
     producer: Option<TransactionalProducer>,
     found: Position,
@@ -65,13 +73,15 @@ struct Publishing {
 
 /// Runs until `rows` is closed and empty.
 pub(super) async fn run(
-    settings: PublisherSettings,
+    mut settings: PublisherSettings,
     mut rows: mpsc::Receiver<Row>,
     mut controls: mpsc::Receiver<Control>,
     found: oneshot::Sender<Position>,
 ) -> Result<(), PublisherError> {
+    let limits = Limits::new(std::mem::take(&mut settings.limits), settings.desk.take());
     let mut publishing = Publishing {
         settings,
+        limits,
         holdings: Holdings::new(),
         producer: None,
         found: Position::default(),
@@ -167,12 +177,13 @@ impl Publishing {
             return Err(Interrupted::Mishap(Mishap {
                 what: "there is no producer",
                 failure: Failure::Fenced,
+                record: None,
                 source: rdkafka::error::KafkaError::Canceled,
             }));
         };
         producer.begin()?;
         let mut sending = Sending { producer, records: 0, bytes: 0 };
-        let mut draft = Draft::new(&self.settings.pen, &self.holdings);
+        let mut draft = Draft::new(&self.settings.pen, &self.limits, &self.holdings);
         for row in batch.iter() {
             draft.apply(row, &mut sending)?;
         }
@@ -234,8 +245,9 @@ impl Publishing {
         attempt: u32,
     ) -> Result<bool, PublisherError> {
         let (failure, is_too_large) = match &interrupted {
-            Interrupted::Mishap(mishap) => (mishap.failure, mishap.is_too_large()),
-            Interrupted::Refused(_) | Interrupted::Lost => (Failure::MustAbort, false),
+            Interrupted::Mishap(mishap) => (mishap.failure, is_too_large(&mishap.source)),
+            Interrupted::Refused { source, .. } => (Failure::MustAbort, is_too_large(source)),
+            Interrupted::Lost => (Failure::MustAbort, false),
             Interrupted::Record(_) => {
                 let Interrupted::Record(error) = interrupted else { return Ok(false) };
                 return Err(error.into());
@@ -264,6 +276,9 @@ impl Publishing {
             return Ok(false);
         }
         self.producer = None;
+        if is_too_large {
+            self.limits.learn(refused(&interrupted)).await;
+        }
         let found = self.reconnect(controls).await?;
         self.drop_lost();
         let ours = found.incarnation.as_deref() == Some(self.settings.incarnation.as_str());
@@ -273,7 +288,7 @@ impl Publishing {
         }
         tracing::info!(position = found.number, "the transaction proves to be committed");
         // the same draft once more, to know what was committed; its records go nowhere
-        let mut draft = Draft::new(&self.settings.pen, &self.holdings);
+        let mut draft = Draft::new(&self.settings.pen, &self.limits, &self.holdings);
         for row in batch.iter() {
             if let Err(SendFault::Record(error)) = draft.apply(row, &mut Nowhere) {
                 return Err(error.into());
@@ -296,13 +311,8 @@ impl Publishing {
         &mut self,
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<Position, PublisherError> {
-        let smallest = self.settings.pen.limits.values().copied().min();
-        let largest = self.settings.pen.limits.values().copied().max();
-        let config = self.settings.clients.producer(
-            &self.settings.journal,
-            smallest.unwrap_or(crate::topics::DEFAULT_MAX_MESSAGE),
-            largest.unwrap_or(crate::topics::DEFAULT_MAX_MESSAGE),
-        );
+        let (batch, largest) = (self.limits.batch(), self.limits.largest());
+        let config = self.settings.clients.producer(&self.settings.journal, batch, largest);
         let mut pause = FIRST_PAUSE;
         let mut attempt = 0_u32;
         loop {
@@ -356,6 +366,15 @@ impl Publishing {
     fn drop_lost(&mut self) {
         let ownership = &self.settings.ownership;
         self.holdings.retain(|partition, owned| ownership.is_owned(*partition, owned.token));
+    }
+}
+
+/// The record that an attempt failed by.
+fn refused(interrupted: &Interrupted) -> Option<&RefusedRecord> {
+    match interrupted {
+        Interrupted::Mishap(mishap) => mishap.record.as_ref(),
+        Interrupted::Refused { record, .. } => Some(record),
+        Interrupted::Lost | Interrupted::Record(_) => None,
     }
 }
 

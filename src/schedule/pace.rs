@@ -28,8 +28,7 @@ pub enum Class {
 
 impl Class {
     /// All classes, most urgent first.
-    pub const ALL: [Self; 4] =
-        [Self::Urgent, Self::Active, Self::KeepAlive, Self::Reconciliation];
+    pub const ALL: [Self; 4] = [Self::Urgent, Self::Active, Self::KeepAlive, Self::Reconciliation];
 
     /// The place of the class in [`Class::ALL`].
     pub fn place(self) -> usize {

@@ -272,7 +272,8 @@ impl Fleet {
         let is_short = budget > 0.0 && required > budget;
         if is_short && !self.is_warned {
             tracing::warn!(
-                budget, required,
+                budget,
+                required,
                 "the request budget is short: raise linxo.max_requests_per_second or polling.keep_alive"
             );
         }
@@ -292,8 +293,7 @@ async fn learn(error: &LoadError, registry: Option<&Registry>, decoder: &RwLock<
     let Some(registry) = registry else { return };
     match registry.schema(*id).await {
         Ok(text) => {
-            let learnt =
-                decoder.write().unwrap_or_else(PoisonError::into_inner).learn(*id, &text);
+            let learnt = decoder.write().unwrap_or_else(PoisonError::into_inner).learn(*id, &text);
             if let Err(error) = learnt {
                 tracing::error!(id, %error, "a schema of the registry cannot be used");
             }

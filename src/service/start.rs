@@ -156,7 +156,15 @@ pub async fn serve(
     }));
 
     let starting = start(
-        &config, setting, &folder, &clients, &topics, registry.as_ref(), source, reach, &directory,
+        &config,
+        setting,
+        &folder,
+        &clients,
+        &topics,
+        registry.as_ref(),
+        source,
+        reach,
+        &directory,
         &metrics,
     );
     let result = tokio::select! {
@@ -197,9 +205,12 @@ async fn start(
     metrics: &Arc<Metrics>,
 ) -> Result<Started, ServiceError> {
     let shared = &directory.shared;
-    let shape = match setting.shape {
-        Some(shape) => shape,
-        None => shape(config, clients, &shared.progress).await?,
+    let (shape, desk) = match setting.shape {
+        Some(shape) => (shape, None),
+        None => {
+            let desk = TopicDesk::new(clients, &config.topics)?;
+            (shape(config, &desk, &shared.progress).await?, Some(desk))
+        }
     };
     shared.partitions.store(shape.partitions, Ordering::Relaxed);
     metrics.partitions(0, u64::try_from(shape.partitions).unwrap_or(0));
@@ -214,7 +225,9 @@ async fn start(
     let publisher = publisher::start(
         PublisherSettings {
             clients: clients.clone(),
-            pen: Pen { topics: topics.clone(), encoder, redaction, limits: shape.limits },
+            pen: Pen { topics: topics.clone(), encoder, redaction },
+            limits: shape.limits,
+            desk,
             decoder: Arc::clone(&decoder),
             journal: folder.id().clone(),
             incarnation: uuid::Uuid::new_v4().to_string(),
@@ -326,10 +339,9 @@ async fn run(
 /// What the topics are like; waits while Kafka is away, and makes them where that is wanted.
 async fn shape(
     config: &Config,
-    clients: &Clients,
+    desk: &TopicDesk,
     progress: &Progress,
 ) -> Result<Shape, ServiceError> {
-    let desk = TopicDesk::new(clients, &config.topics)?;
     loop {
         let looked = async {
             if config.topics.create {
@@ -376,10 +388,7 @@ pub fn source(config: &Config, metrics: &Arc<Metrics>) -> Result<Source, Service
 }
 
 /// The registry client of a configuration; none when none is configured.
-pub fn registry(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<Registry>, ServiceError> {
+pub fn registry(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Registry>, ServiceError> {
     let Some(registry) = &config.schema_registry else { return Ok(None) };
     let metrics = Arc::clone(metrics);
     let observer = Arc::new(move |outcome| metrics.registry_request(outcome));

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::queue::{Doing, Queue};
 use super::question::Step;
+use super::queue::{Doing, Queue};
 use super::{MAX_WAITING, Worker};
 use crate::admin::{PutDone, SubscriptionView, Unserved};
 use crate::credential::Credential;

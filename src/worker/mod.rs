@@ -11,8 +11,8 @@
 //! those that wait for budget, and what is under way.
 
 mod command;
-mod queue;
 mod question;
+mod queue;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
@@ -25,15 +25,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub use command::Command;
-pub use queue::Loaded;
 pub use question::Outside;
+pub use queue::Loaded;
 
 use crate::budget::Slot;
 use crate::ids::{Timestamp, UserId};
 use crate::metrics::Census;
 use crate::schedule::{Class, Wheel};
-use queue::{Doing, Next, Queue};
 use question::{Done, Step};
+use queue::{Doing, Next, Queue};
 
 /// Commands of one user that may wait for what is under way.
 const MAX_WAITING: usize = 16;

@@ -116,9 +116,14 @@ pub(super) enum Came {
         /// Whether a synchronization was seen to start (true) or end (false), or to go on.
         sign: Option<bool>,
     },
-    Replaced { queue: QueueId, gap: GapId },
+    Replaced {
+        queue: QueueId,
+        gap: GapId,
+    },
     Listed,
     Failed(CallFault),
+    /// The connections could not be listed.
+    Unlisted(CallFault),
     Subscribed(Box<Subscription>),
     CredentialChanged(Box<Subscription>),
     Adopted(Box<Subscription>, QueueId),
@@ -244,15 +249,15 @@ async fn ask(outside: &Outside, question: &Question, slot: Option<Slot>) -> Came
         Asked::Timeout { sent } | Asked::TransportError { sent } => {
             if !sent {
                 // nothing reached the source, so nothing can have been removed
-                return Came::Failed(CallFault::Retry { what: "the source was not reached".into() });
+                return Came::Failed(CallFault::Retry {
+                    what: "the source was not reached".into(),
+                });
             }
             None
         }
     };
-    let is_answered = matches!(
-        outcome,
-        PollOutcome::Events | PollOutcome::Empty | PollOutcome::EmptyList | PollOutcome::Malformed
-    );
+    let is_answered =
+        matches!(outcome, PollOutcome::Events | PollOutcome::Empty | PollOutcome::EmptyList);
     if is_answered && question.is_answer_suspected {
         // before what follows it, as that is the order in which it happened
         let suspected = Change::AnswerLost(
@@ -298,18 +303,18 @@ async fn list(
     slot: Option<Slot>,
 ) -> Came {
     let Some(opened) = outside.open(&of.user, credential) else {
-        return Came::Failed(CallFault::Refused { status: 401, code: String::new() });
+        return Came::Unlisted(CallFault::Refused { status: 401, code: String::new() });
     };
     let asked_at = Timestamp::now();
     let listed = outside.source.connections(&of.user, bearer(&opened), &outside.room).await;
     drop(slot);
     let body = match listed {
         Ok(body) => body.into_bytes(),
-        Err(fault) => return Came::Failed(fault),
+        Err(fault) => return Came::Unlisted(fault),
     };
     if event::decode_connections(&body).is_err() {
         let what = "the listing of connections is no json list".to_owned();
-        return Came::Failed(CallFault::Unusable { what });
+        return Came::Unlisted(CallFault::Unusable { what });
     }
     let answer = Answer {
         queue,

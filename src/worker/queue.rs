@@ -22,7 +22,8 @@ use crate::queue_state::QueueState;
 use crate::schedule::{Class, Pace, phase_of};
 use crate::subscription::Subscription;
 
-/// The first pause after a failure; it doubles up to [`LONGEST_BACKOFF`].
+/// The first pause after a failure; it doubles up to [`LONGEST_BACKOFF`], or a fifth of the
+/// keep-alive interval where that is less: a queue must not die of our own patience.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -51,8 +52,12 @@ enum Need {
     Nothing,
     /// The queue is dead: a new one has to be made.
     NewQueue(Cause),
-    /// The present state has to be listed to close this gap, not before the moment.
-    Listing(GapId, Instant),
+    /// The present state has to be listed to close this gap, not before `at`.
+    Listing {
+        gap: GapId,
+        at: Instant,
+        failures: u8,
+    },
 }
 
 /// What follows a step.
@@ -108,18 +113,14 @@ pub(super) struct Queue {
 impl Queue {
     /// A user of the topics. After a restart nobody knows when it was asked last: not before one
     /// keep-alive interval ahead of `asked_until`, nor before the state was written.
-    pub(super) fn from_loaded(
-        loaded: Loaded,
-        asked_until: Option<Timestamp>,
-        pace: &Pace,
-    ) -> Self {
+    pub(super) fn from_loaded(loaded: Loaded, asked_until: Option<Timestamp>, pace: &Pace) -> Self {
         let Loaded { subscription, state } = loaded;
         let known = state.asked_at.unwrap_or(subscription.created_at);
         let asked_at = asked_until
             .map(|until| Timestamp(until.0 - pace.keep_alive.as_millis() as i64))
             .map_or(known, |least| least.max(known));
         let need = match state.recovery {
-            Some(recovery) => Need::Listing(recovery.gap_id, Instant::now()),
+            Some(recovery) => Need::listing(recovery.gap_id, Instant::now()),
             None => Need::Nothing,
         };
         let mut queue = Self::new(&subscription, asked_at);
@@ -182,19 +183,15 @@ impl Queue {
 
     /// Whom rows of this queue are about.
     pub(super) fn row_of(&self, partition: i32) -> RowOf {
-        RowOf {
-            user: self.user.clone(),
-            partition,
-            subscription_id: self.subscription_id.clone(),
-        }
+        RowOf { user: self.user.clone(), partition, subscription_id: self.subscription_id.clone() }
     }
 
     /// The class of what is due now.
     pub(super) fn class(&self, now: Instant, pace: &Pace) -> Class {
         match &self.need {
             Need::NewQueue(_) => Class::Urgent,
-            Need::Listing(_, at) if *at <= now => Class::Reconciliation,
-            Need::Nothing | Need::Listing(..) => {
+            Need::Listing { at, .. } if *at <= now => Class::Reconciliation,
+            Need::Nothing | Need::Listing { .. } => {
                 pace.class(self.age(now), self.active_until.is_some_and(|until| now < until))
             }
         }
@@ -213,7 +210,7 @@ impl Queue {
             Need::NewQueue(cause) => {
                 Step::Replace { of: user, credential, lost: self.lost(*cause, true) }
             }
-            Need::Listing(gap, at) if *at <= now => Step::List {
+            Need::Listing { gap, at, .. } if *at <= now => Step::List {
                 of: user,
                 credential,
                 gap: gap.clone(),
@@ -221,7 +218,7 @@ impl Queue {
                 generation: self.generation,
                 owner_epoch: self.owner_epoch,
             },
-            Need::Nothing | Need::Listing(..) => Step::Ask(self.question(partition)),
+            Need::Nothing | Need::Listing { .. } => Step::Ask(self.question(partition)),
         }
     }
 
@@ -247,7 +244,7 @@ impl Queue {
                 self.last = Some(LastAnswer { at: Timestamp::now(), outcome });
                 self.settle_asked(outcome, started, started_at, now, outside);
                 if let Some(gap) = listing {
-                    self.need = Need::Listing(gap, now);
+                    self.need = Need::listing(gap, now);
                 }
                 match sign {
                     Some(true) => self.active_until = Some(now + pace.active_for),
@@ -255,20 +252,24 @@ impl Queue {
                     None => {}
                 }
                 if let Some(pause) = retry_after {
-                    return Next::At(now + pause.min(pace.keep_alive));
+                    return Next::At(now + self.bearable(pause, now, pace));
                 }
             }
             Came::Replaced { queue, gap } => {
-                outside.metrics.queue_death(self.death_cause(pace).into());
+                let cause = match self.need {
+                    Need::NewQueue(cause) => cause,
+                    Need::Nothing | Need::Listing { .. } => self.death_cause(pace),
+                };
+                outside.metrics.queue_death(cause.into());
                 self.adopt(queue, now, pace);
-                self.need = Need::Listing(gap, now);
+                self.need = Need::listing(gap, now);
             }
             Came::Listed => {
                 self.need = Need::Nothing;
-                self.failures = 0;
                 self.active_until = Some(now + pace.active_for);
             }
             Came::Failed(fault) => return self.fail(&fault, now, outside),
+            Came::Unlisted(fault) => self.postpone_listing(&fault, now, outside),
             Came::Subscribed(subscription) => {
                 *self = Self::new(&subscription, subscription.created_at);
                 self.is_subscribing = false;
@@ -278,6 +279,9 @@ impl Queue {
             }
             Came::CredentialChanged(subscription) => {
                 self.credential = HeldCredential::of(&subscription);
+                if let Need::Listing { at, .. } = &mut self.need {
+                    *at = now;
+                }
                 if self.blocked.take().is_some() {
                     return Next::At(now);
                 }
@@ -302,13 +306,7 @@ impl Queue {
     }
 
     /// Counts this queue.
-    pub(super) fn count(
-        &self,
-        census: &mut Census,
-        now: Instant,
-        wall: Timestamp,
-        pace: &Pace,
-    ) {
+    pub(super) fn count(&self, census: &mut Census, now: Instant, wall: Timestamp, pace: &Pace) {
         match self.condition() {
             QueueCondition::Subscribing => census.subscribing += 1,
             QueueCondition::Recovering => census.recovering += 1,
@@ -375,7 +373,6 @@ impl Queue {
             PollOutcome::Events
             | PollOutcome::Empty
             | PollOutcome::EmptyList
-            | PollOutcome::Malformed
             | PollOutcome::Broken
             | PollOutcome::Oversized => {
                 self.asked = Some(started);
@@ -392,6 +389,7 @@ impl Queue {
             }
             PollOutcome::Dead => {
                 self.failures = 0;
+                self.blocked = None;
                 self.need = Need::NewQueue(self.death_cause(&outside.pace));
                 tracing::warn!(
                     user = %self.user, queue = %self.queue, cause = self.death_cause(&outside.pace).as_str(),
@@ -400,7 +398,8 @@ impl Queue {
             }
             PollOutcome::Unauthorized => self.block("the credential is refused (401)"),
             PollOutcome::Forbidden => self.block("the credential may not read the queue (403)"),
-            PollOutcome::Timeout | PollOutcome::TransportError => {
+            // a page in place of a list may come from before the queue, or be the queue's last word
+            PollOutcome::Timeout | PollOutcome::TransportError | PollOutcome::Malformed => {
                 self.is_answer_suspected = true;
                 self.failures = self.failures.saturating_add(1);
             }
@@ -421,17 +420,30 @@ impl Queue {
             CallFault::Throttled { retry_after: Some(pause) } => (*pause).min(pace.keep_alive),
             CallFault::Throttled { retry_after: None }
             | CallFault::Retry { .. }
-            | CallFault::Unusable { .. } => self.backoff(),
+            | CallFault::Unusable { .. } => backoff(self.failures, pace),
         };
         if matches!(fault, CallFault::Unusable { .. }) {
             tracing::error!(user = %self.user, queue = %self.queue, %fault, "recovery does not get on");
         }
-        if let Need::Listing(_, at) = &mut self.need {
-            // the queue itself goes on being asked until the listing is tried again
-            *at = now + pause;
-            return Next::At(self.next_due(now, outside));
-        }
         Next::At(now + pause)
+    }
+
+    /// Has the listing wait. The queue itself goes on being asked: whoever may not list, or finds
+    /// the listing out of order, can still read the queue, and must for it to live.
+    fn postpone_listing(&mut self, fault: &CallFault, now: Instant, outside: &Outside) {
+        let Need::Listing { at, failures, .. } = &mut self.need else { return };
+        *failures = failures.saturating_add(1);
+        let pause = match fault {
+            CallFault::Refused { .. } => outside.credential_retry,
+            CallFault::Throttled { retry_after: Some(pause) } => *pause,
+            CallFault::Throttled { retry_after: None }
+            | CallFault::Retry { .. }
+            | CallFault::Unusable { .. } => backoff(*failures, &outside.pace),
+        };
+        *at = now + pause;
+        if *failures == 1 {
+            tracing::warn!(user = %self.user, %fault, "connections cannot be listed, the gap stays open");
+        }
     }
 
     fn next_due(&self, now: Instant, outside: &Outside) -> Instant {
@@ -442,7 +454,7 @@ impl Queue {
         } else if self.blocked.is_some() {
             now + outside.credential_retry
         } else if self.failures > 0 {
-            let retry = now + self.backoff();
+            let retry = now + backoff(self.failures, pace);
             keep_alive_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
         } else if self.active_until.is_some_and(|until| now < until) {
             now + pace.active
@@ -456,7 +468,7 @@ impl Queue {
             }
         };
         match &self.need {
-            Need::Listing(_, at) => due.min((*at).max(now)),
+            Need::Listing { at, .. } => due.min((*at).max(now)),
             Need::Nothing | Need::NewQueue(_) => due,
         }
     }
@@ -464,6 +476,7 @@ impl Queue {
     fn adopt(&mut self, queue: QueueId, now: Instant, pace: &Pace) {
         self.queue = queue;
         self.generation += 1;
+        self.blocked = None;
         self.asked = Some(now);
         self.asked_at = Timestamp::now();
         self.failures = 0;
@@ -482,9 +495,10 @@ impl Queue {
         self.failures = 0;
     }
 
-    fn backoff(&self) -> Duration {
-        let doublings = u32::from(self.failures.saturating_sub(1)).min(16);
-        (FIRST_BACKOFF * 2_u32.pow(doublings)).min(LONGEST_BACKOFF)
+    /// What the source asks us to wait, as far as the queue can bear it.
+    fn bearable(&self, pause: Duration, now: Instant, pace: &Pace) -> Duration {
+        let most = (self.headroom(now, pace) / 2).max(FIRST_BACKOFF);
+        pause.min(pace.keep_alive).min(most)
     }
 
     fn death_cause(&self, pace: &Pace) -> Cause {
@@ -518,6 +532,19 @@ impl Queue {
     fn headroom(&self, now: Instant, pace: &Pace) -> Duration {
         pace.queue_lifetime.saturating_sub(self.age(now))
     }
+}
+
+impl Need {
+    fn listing(gap: GapId, at: Instant) -> Self {
+        Self::Listing { gap, at, failures: 0 }
+    }
+}
+
+/// The pause after the `failures`-th failure in a row.
+fn backoff(failures: u8, pace: &Pace) -> Duration {
+    let doublings = u32::from(failures.saturating_sub(1)).min(16);
+    let longest = LONGEST_BACKOFF.min(pace.keep_alive / 5);
+    (FIRST_BACKOFF * 2_u32.pow(doublings)).min(longest)
 }
 
 impl HeldCredential {

@@ -19,7 +19,7 @@ use super::{Kafka, http, read_topic, unique};
 
 /// How long anything may take before a test gives up; no test waits for it in the good case.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-const TOKEN: &str = "admin-token-of-the-tests";
+pub const TOKEN: &str = "admin-token-of-the-tests";
 
 /// One test's world.
 pub struct Stage {
@@ -51,8 +51,11 @@ impl Stage {
         let simulator = Simulator::start(options.clone()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), TOKEN).unwrap();
-        std::fs::write(folder.path().join("keys"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n")
-            .unwrap();
+        std::fs::write(
+            folder.path().join("keys"),
+            "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n",
+        )
+        .unwrap();
         std::fs::write(folder.path().join("client-secret"), &options.client_secret).unwrap();
         let path = |file: &str| format!("{:?}", folder.path().join(file).to_str().unwrap());
         let prefix = format!("{}.", unique(name));
@@ -196,9 +199,13 @@ impl Stage {
     /// `linxo.events`.
     pub async fn drained(&self) -> Vec<Decoded> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while self.simulator.ledger(None).events.iter().any(|event| {
-            event.fate == linxo_kafka_bridge::simulator::Fate::Waiting
-        }) {
+        while self
+            .simulator
+            .ledger(None)
+            .events
+            .iter()
+            .any(|event| event.fate == linxo_kafka_bridge::simulator::Fate::Waiting)
+        {
             assert!(tokio::time::Instant::now() < deadline, "events still wait at the source");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -233,11 +240,7 @@ impl Bridge {
             if status == 200 {
                 return;
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "not ready: {body}\n{}",
-                self.log()
-            );
+            assert!(tokio::time::Instant::now() < deadline, "not ready: {body}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
@@ -322,7 +325,6 @@ impl Bridge {
 
 /// The path of a user's subscription.
 pub fn path_of(user: &str) -> String {
-    let segment =
-        percent_encoding::utf8_percent_encode(user, percent_encoding::NON_ALPHANUMERIC);
+    let segment = percent_encoding::utf8_percent_encode(user, percent_encoding::NON_ALPHANUMERIC);
     format!("/v1/subscriptions/{segment}")
 }
