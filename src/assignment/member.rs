@@ -55,7 +55,9 @@ impl Member {
                     is_first = false;
                 }
             }
-            self.pause();
+            if !self.stop.load(Ordering::Relaxed) {
+                self.pause();
+            }
         }
     }
 

@@ -22,6 +22,8 @@ pub struct RowOf {
     pub user: UserId,
     /// The user's control partition.
     pub partition: i32,
+    /// The grant by which the partition was ours when it happened.
+    pub grant: u64,
     /// The subscription under which it happened.
     pub subscription_id: SubscriptionId,
 }

@@ -16,7 +16,7 @@ use super::producer::RefusedRecord;
 use crate::topics::{DEFAULT_MAX_MESSAGE, TopicDesk};
 
 /// `max.message.bytes` by topic.
-pub(super) struct Limits {
+pub struct Limits {
     /// None for a cluster that takes no administrative calls.
     desk: Option<TopicDesk>,
     told: HashMap<String, usize>,
@@ -27,7 +27,8 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn new(told: HashMap<String, usize>, desk: Option<TopicDesk>) -> Self {
+    /// What the topics say now, and where to ask for it again.
+    pub fn new(told: HashMap<String, usize>, desk: Option<TopicDesk>) -> Self {
         Self { desk, told, assumed: HashMap::new(), is_one_by_one: false }
     }
 

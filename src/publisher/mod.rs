@@ -24,8 +24,9 @@ mod position;
 mod producer;
 mod run;
 mod tally;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -40,8 +41,8 @@ use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::queue_state::QueueState;
 use crate::record::{Decoder, Encoder, Topics};
-use crate::topics::TopicDesk;
 
+pub use limits::Limits;
 pub use position::Position;
 
 /// How records are written, and where.
@@ -52,6 +53,8 @@ pub struct Pen {
     pub encoder: Encoder,
     /// What dead letters are less.
     pub redaction: Redaction,
+    /// What the topics take.
+    pub limits: Limits,
 }
 
 /// What the publisher works with.
@@ -60,10 +63,6 @@ pub struct PublisherSettings {
     pub clients: Clients,
     /// How records are written, and where.
     pub pen: Pen,
-    /// `max.message.bytes` by topic.
-    pub limits: HashMap<String, usize>,
-    /// Where to ask for these again; none for a cluster that takes no administrative calls.
-    pub desk: Option<TopicDesk>,
     /// Reads the position back.
     pub decoder: Arc<RwLock<Decoder>>,
     /// The journal, and with it the transactional id.

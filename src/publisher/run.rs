@@ -12,7 +12,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::draft::{Draft, Holdings, Owned};
-use super::limits::Limits;
 use super::outbox::{Outbox, Outgoing, SendFault};
 use super::position::{self, Position};
 use super::producer::{Mishap, RefusedRecord, Sending, TransactionalProducer, is_too_large};
@@ -63,34 +62,34 @@ impl From<SendFault> for Interrupted {
 
 struct Publishing {
     settings: PublisherSettings,
-    limits: Limits,
     holdings: Holdings,
     producer: Option<TransactionalProducer>,
-    found: Position,
+    /// The position at the start; none before it was read.
+    found: Option<Position>,
     marked: Instant,
     last_number: u64,
 }
 
 /// Runs until `rows` is closed and empty.
 pub(super) async fn run(
-    mut settings: PublisherSettings,
+    settings: PublisherSettings,
     mut rows: mpsc::Receiver<Row>,
     mut controls: mpsc::Receiver<Control>,
     found: oneshot::Sender<Position>,
 ) -> Result<(), PublisherError> {
-    let limits = Limits::new(std::mem::take(&mut settings.limits), settings.desk.take());
     let mut publishing = Publishing {
         settings,
-        limits,
         holdings: Holdings::new(),
         producer: None,
-        found: Position::default(),
+        found: None,
         marked: Instant::now(),
         last_number: 0,
     };
-    publishing.found = publishing.reconnect(&mut controls).await?;
-    publishing.last_number = publishing.found.number;
-    drop(found.send(publishing.found.clone()));
+    let position = publishing.reconnect(&mut controls).await?;
+    publishing.last_number = position.number;
+    publishing.found = Some(position.clone());
+    // whoever started us may have been stopped meanwhile
+    found.send(position).ok();
     let mut batch: Vec<Row> = Vec::new();
     loop {
         let mark_at = publishing.marked + MARK_INTERVAL;
@@ -183,7 +182,7 @@ impl Publishing {
         };
         producer.begin()?;
         let mut sending = Sending { producer, records: 0, bytes: 0 };
-        let mut draft = Draft::new(&self.settings.pen, &self.limits, &self.holdings);
+        let mut draft = Draft::new(&self.settings.pen, &self.holdings);
         for row in batch.iter() {
             draft.apply(row, &mut sending)?;
         }
@@ -277,7 +276,7 @@ impl Publishing {
         }
         self.producer = None;
         if is_too_large {
-            self.limits.learn(refused(&interrupted)).await;
+            self.settings.pen.limits.learn(refused(&interrupted)).await;
         }
         let found = self.reconnect(controls).await?;
         self.drop_lost();
@@ -288,7 +287,7 @@ impl Publishing {
         }
         tracing::info!(position = found.number, "the transaction proves to be committed");
         // the same draft once more, to know what was committed; its records go nowhere
-        let mut draft = Draft::new(&self.settings.pen, &self.limits, &self.holdings);
+        let mut draft = Draft::new(&self.settings.pen, &self.holdings);
         for row in batch.iter() {
             if let Err(SendFault::Record(error)) = draft.apply(row, &mut Nowhere) {
                 return Err(error.into());
@@ -311,7 +310,8 @@ impl Publishing {
         &mut self,
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<Position, PublisherError> {
-        let (batch, largest) = (self.limits.batch(), self.limits.largest());
+        let limits = &self.settings.pen.limits;
+        let (batch, largest) = (limits.batch(), limits.largest());
         let config = self.settings.clients.producer(&self.settings.journal, batch, largest);
         let mut pause = FIRST_PAUSE;
         let mut attempt = 0_u32;
@@ -350,10 +350,10 @@ impl Publishing {
 
     /// Ends the process when somebody else publishes from our journal.
     fn judge(&self, position: &Position) -> Result<(), PublisherError> {
-        let Some(found) = &position.incarnation else { return Ok(()) };
-        let at_start = self.found.incarnation.as_ref();
-        let is_first_look = self.producer.is_none() && self.last_number == 0 && at_start.is_none();
-        if *found == self.settings.incarnation || Some(found) == at_start || is_first_look {
+        let (Some(start), Some(found)) = (&self.found, &position.incarnation) else {
+            return Ok(());
+        };
+        if *found == self.settings.incarnation || start.incarnation.as_ref() == Some(found) {
             return Ok(());
         }
         Err(PublisherError::Foreign {

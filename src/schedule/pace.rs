@@ -52,6 +52,8 @@ pub struct Pace {
     pub active_for: Duration,
     /// How long the source keeps a queue that nobody asks.
     pub queue_lifetime: Duration,
+    /// How long a refused credential is left alone.
+    pub credential_retry: Duration,
 }
 
 impl Pace {
@@ -127,6 +129,7 @@ mod tests {
         active: Duration::from_secs(1),
         active_for: Duration::from_secs(120),
         queue_lifetime: Duration::from_secs(900),
+        credential_retry: Duration::from_secs(300),
     };
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::directory::{Directory, Shared};
 use super::fleet::Fleet;
@@ -24,7 +25,7 @@ use crate::journal::{Folder, Journal, JournalError};
 use crate::kafka::{Clients, Reach};
 use crate::linxo::{self, Room, Source, SourceError, SourceSettings};
 use crate::metrics::{Metrics, MetricsError};
-use crate::publisher::{self, Pen, PublisherError, PublisherSettings};
+use crate::publisher::{self, Limits, Pen, PublisherError, PublisherSettings};
 use crate::pulse::Pulse;
 use crate::record::{Decoder, Encoder, RecordError, Topics};
 use crate::registry::{Registry, RegistryError, RegistryFault};
@@ -33,6 +34,8 @@ use crate::topics::{Shape, TopicDesk, TopicError};
 use crate::worker::Outside;
 
 const AGAIN: Duration = Duration::from_secs(2);
+/// The least time for leaving the group.
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// What a service is made of beside its configuration.
 pub struct Setting {
@@ -225,9 +228,12 @@ async fn start(
     let publisher = publisher::start(
         PublisherSettings {
             clients: clients.clone(),
-            pen: Pen { topics: topics.clone(), encoder, redaction },
-            limits: shape.limits,
-            desk,
+            pen: Pen {
+                topics: topics.clone(),
+                encoder,
+                redaction,
+                limits: Limits::new(shape.limits, desk),
+            },
             decoder: Arc::clone(&decoder),
             journal: folder.id().clone(),
             incarnation: uuid::Uuid::new_v4().to_string(),
@@ -266,8 +272,8 @@ async fn start(
             active: config.polling.active,
             active_for: config.polling.active_for,
             queue_lifetime: config.linxo.queue_lifetime,
+            credential_retry: config.credentials.retry,
         },
-        credential_retry: config.credentials.retry,
         reach,
         metrics: Arc::clone(metrics),
         pulse: Arc::clone(&shared.pulse),
@@ -305,6 +311,7 @@ async fn run(
         () = fleet.run(decisions, stopped) => None,
         ended = &mut publisher_ended => Some(ended),
     };
+    let deadline = Instant::now() + config.service.grace;
     let result = match ended_early {
         Some(Ok(Err(error))) => {
             tracing::error!(%error, "publishing cannot go on");
@@ -313,12 +320,11 @@ async fn run(
         Some(_) => Err(ServiceError::PublisherGone),
         None => {
             directory.shared.progress.wait_for("the stop");
-            let stopping = fleet.stop();
-            if tokio::time::timeout(config.service.grace, stopping).await.is_err() {
+            if timeout_at(deadline, fleet.stop()).await.is_err() {
                 tracing::warn!("not everything was finished within service.grace");
             }
             drop(fleet);
-            match tokio::time::timeout(config.service.grace, publisher_ended).await {
+            match timeout_at(deadline, publisher_ended).await {
                 Ok(Ok(Err(error))) => Err(error.into()),
                 Ok(_) => Ok(()),
                 Err(_) => {
@@ -329,7 +335,8 @@ async fn run(
         }
     };
     serving_budget.abort();
-    if tokio::time::timeout(config.service.grace, assignment.leave()).await.is_err() {
+    // leaving takes no time of its own unless Kafka is away
+    if timeout_at(deadline.max(Instant::now() + LEAVE), assignment.leave()).await.is_err() {
         tracing::warn!("the group was not left within service.grace");
     }
     tracing::info!("stopped");

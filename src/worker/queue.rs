@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::question::{Came, Outside, Step};
+use super::Granted;
+use super::question::{Came, Question, Step};
 use crate::admin::{CredentialKind, LastAnswer, SubscriptionView};
 use crate::credential::SealedCredential;
 use crate::gap::{Cause, Certainty};
@@ -52,9 +53,8 @@ enum Need {
     Nothing,
     /// The queue is dead: a new one has to be made.
     NewQueue(Cause),
-    /// The present state has to be listed to close this gap, not before `at`.
+    /// The present state has to be listed to close the open gap, not before `at`.
     Listing {
-        gap: GapId,
         at: Instant,
         failures: u8,
     },
@@ -99,6 +99,8 @@ pub(super) struct Queue {
     active_until: Option<Instant>,
     last: Option<LastAnswer>,
     need: Need,
+    /// The gap that was published and is not reconciled yet; further losses until then widen it.
+    open_gap: Option<GapId>,
     blocked: Option<&'static str>,
     /// Whether the credential was refused since the last answer.
     was_refused: bool,
@@ -120,14 +122,20 @@ impl Queue {
             .map(|until| Timestamp(until.0 - pace.keep_alive.as_millis() as i64))
             .map_or(known, |least| least.max(known));
         let need = match state.recovery {
-            Some(recovery) => Need::listing(recovery.gap_id, Instant::now()),
+            Some(_) => Need::listing(Instant::now()),
             None => Need::Nothing,
         };
+        let open_gap = state.recovery.map(|recovery| recovery.gap_id);
+        // a synchronization that ran when the last owner wrote may still run
+        let sign = state.asked_at.unwrap_or_default().max(subscription.created_at);
+        let active_for = pace.active_for.saturating_sub(Timestamp::now().since(sign));
         let mut queue = Self::new(&subscription, asked_at);
+        queue.active_until = (!active_for.is_zero()).then(|| Instant::now() + active_for);
         queue.queue = state.queue_id;
         queue.generation = state.generation;
         queue.owner_epoch = state.owner_epoch;
         queue.need = need;
+        queue.open_gap = open_gap;
         queue.is_subscribing = false;
         queue
     }
@@ -167,6 +175,7 @@ impl Queue {
             active_until: None,
             last: None,
             need: Need::Nothing,
+            open_gap: None,
             blocked: None,
             was_refused: false,
             is_answer_suspected: false,
@@ -176,14 +185,24 @@ impl Queue {
         }
     }
 
+    /// Whether the queue waits for no phase: a synchronization may run, or a recovery was begun.
+    pub(super) fn is_pressing(&self) -> bool {
+        self.active_until.is_some() || self.need != Need::Nothing
+    }
+
     /// Whether the first PUT is still under way, so that nobody may see the user yet.
     pub(super) fn is_subscribing(&self) -> bool {
         self.is_subscribing
     }
 
     /// Whom rows of this queue are about.
-    pub(super) fn row_of(&self, partition: i32) -> RowOf {
-        RowOf { user: self.user.clone(), partition, subscription_id: self.subscription_id.clone() }
+    pub(super) fn row_of(&self, granted: Granted) -> RowOf {
+        RowOf {
+            user: self.user.clone(),
+            partition: granted.partition,
+            grant: granted.token,
+            subscription_id: self.subscription_id.clone(),
+        }
     }
 
     /// The class of what is due now.
@@ -203,48 +222,48 @@ impl Queue {
     }
 
     /// What to do now.
-    pub(super) fn step(&self, now: Instant, partition: i32) -> Step {
-        let user = self.row_of(partition);
+    pub(super) fn step(&self, now: Instant, granted: Granted) -> Step {
+        let user = self.row_of(granted);
         let credential = self.credential.clone();
         match &self.need {
             Need::NewQueue(cause) => {
-                Step::Replace { of: user, credential, lost: self.lost(*cause, true) }
+                Step::Replace { of: user, credential, lost: self.lost(*cause) }
             }
-            Need::Listing { gap, at, .. } if *at <= now => Step::List {
+            Need::Listing { at, .. } if *at <= now => Step::List {
                 of: user,
                 credential,
-                gap: gap.clone(),
+                gap: self.open_gap.clone().unwrap_or_else(GapId::random),
                 queue: self.queue.clone(),
                 generation: self.generation,
                 owner_epoch: self.owner_epoch,
             },
-            Need::Nothing | Need::Listing { .. } => Step::Ask(self.question(partition)),
+            Need::Nothing | Need::Listing { .. } => Step::Ask(self.question(granted)),
         }
     }
 
     /// A question to the queue as it is.
-    pub(super) fn question(&self, partition: i32) -> super::question::Question {
-        super::question::Question {
-            of: self.row_of(partition),
+    pub(super) fn question(&self, granted: Granted) -> Question {
+        Question {
+            of: self.row_of(granted),
             credential: self.credential.clone(),
             queue: self.queue.clone(),
             generation: self.generation,
             owner_epoch: self.owner_epoch,
             answered_before: self.asked_at,
+            open_gap: self.open_gap.clone(),
             is_answer_suspected: self.is_answer_suspected,
         }
     }
 
     /// Takes in what a step came to; answers when the next one is due.
-    pub(super) fn settle(&mut self, came: Came, outside: &Outside) -> Next {
+    pub(super) fn settle(&mut self, came: Came, pace: &Pace) -> Next {
         let now = Instant::now();
-        let pace = &outside.pace;
         match came {
             Came::Asked { outcome, started, started_at, retry_after, listing, sign } => {
                 self.last = Some(LastAnswer { at: Timestamp::now(), outcome });
-                self.settle_asked(outcome, started, started_at, now, outside);
+                self.settle_asked(outcome, started, started_at, now, pace);
                 if let Some(gap) = listing {
-                    self.need = Need::listing(gap, now);
+                    self.open(gap, now);
                 }
                 match sign {
                     Some(true) => self.active_until = Some(now + pace.active_for),
@@ -252,24 +271,20 @@ impl Queue {
                     None => {}
                 }
                 if let Some(pause) = retry_after {
-                    return Next::At(now + self.bearable(pause, now, pace));
+                    return Next::At(self.not_too_late(now, pause, pace));
                 }
             }
-            Came::Replaced { queue, gap } => {
-                let cause = match self.need {
-                    Need::NewQueue(cause) => cause,
-                    Need::Nothing | Need::Listing { .. } => self.death_cause(pace),
-                };
-                outside.metrics.queue_death(cause.into());
+            Came::Replaced { queue, gap, .. } => {
                 self.adopt(queue, now, pace);
-                self.need = Need::listing(gap, now);
+                self.open(gap, now);
             }
             Came::Listed => {
                 self.need = Need::Nothing;
+                self.open_gap = None;
                 self.active_until = Some(now + pace.active_for);
             }
-            Came::Failed(fault) => return self.fail(&fault, now, outside),
-            Came::Unlisted(fault) => self.postpone_listing(&fault, now, outside),
+            Came::Failed(fault) => return self.fail(&fault, now, pace),
+            Came::Unlisted(fault) => self.postpone_listing(&fault, now, pace),
             Came::Subscribed(subscription) => {
                 *self = Self::new(&subscription, subscription.created_at);
                 self.is_subscribing = false;
@@ -286,17 +301,20 @@ impl Queue {
                     return Next::At(now);
                 }
             }
-            Came::Adopted(subscription, queue) => {
+            Came::Adopted { subscription, queue, gap } => {
                 self.credential = HeldCredential::of(&subscription);
-                self.blocked = None;
-                self.need = Need::Nothing;
                 self.adopt(queue, now, pace);
+                match gap {
+                    Some(gap) => self.open(gap, now),
+                    None if self.open_gap.is_some() => self.need = Need::listing(now),
+                    None => self.need = Need::Nothing,
+                }
                 return Next::At(now);
             }
             Came::NotSubscribed | Came::Removed => return Next::Gone,
             Came::Unchanged => {}
         }
-        Next::At(self.next_due(now, outside))
+        Next::At(self.next_due(now, pace))
     }
 
     /// Expects a synchronization: asked often for a while, from `now` on.
@@ -326,7 +344,7 @@ impl Queue {
     }
 
     /// What the admin API shows.
-    pub(super) fn view(&self, partition: i32, outside: &Outside) -> SubscriptionView {
+    pub(super) fn view(&self, partition: i32, owner: &str, pace: &Pace) -> SubscriptionView {
         let (now, wall) = (Instant::now(), Timestamp::now());
         let next_due = self.due.saturating_duration_since(now).as_millis() as i64;
         SubscriptionView {
@@ -335,12 +353,11 @@ impl Queue {
             queue_id: self.queue.clone(),
             generation: self.generation.unsigned_abs(),
             partition,
-            owner: outside.instance_id.clone(),
+            owner: owner.to_owned(),
             state: self.condition(),
             blocked_reason: self.blocked.map(str::to_owned),
             last_answer: self.last,
-            headroom: (!matches!(self.need, Need::NewQueue(_)))
-                .then(|| self.headroom(now, &outside.pace)),
+            headroom: (!matches!(self.need, Need::NewQueue(_))).then(|| self.headroom(now, pace)),
             next_due: (self.doing == Doing::Idle).then_some(Timestamp(wall.0 + next_due)),
             credential: match self.credential {
                 HeldCredential::Client => CredentialKind::Client,
@@ -367,7 +384,7 @@ impl Queue {
         started: Instant,
         started_at: Timestamp,
         now: Instant,
-        outside: &Outside,
+        pace: &Pace,
     ) {
         match outcome {
             PollOutcome::Events
@@ -390,9 +407,9 @@ impl Queue {
             PollOutcome::Dead => {
                 self.failures = 0;
                 self.blocked = None;
-                self.need = Need::NewQueue(self.death_cause(&outside.pace));
+                self.need = Need::NewQueue(self.death_cause(pace));
                 tracing::warn!(
-                    user = %self.user, queue = %self.queue, cause = self.death_cause(&outside.pace).as_str(),
+                    user = %self.user, queue = %self.queue, cause = self.death_cause(pace).as_str(),
                     "queue died, making a new one"
                 );
             }
@@ -409,18 +426,19 @@ impl Queue {
         }
     }
 
-    fn fail(&mut self, fault: &CallFault, now: Instant, outside: &Outside) -> Next {
+    fn fail(&mut self, fault: &CallFault, now: Instant, pace: &Pace) -> Next {
         self.failures = self.failures.saturating_add(1);
-        let pace = &outside.pace;
         let pause = match fault {
             CallFault::Refused { .. } => {
                 self.block("the credential is refused");
-                return Next::At(now + outside.credential_retry);
+                return Next::At(now + pace.credential_retry);
             }
-            CallFault::Throttled { retry_after: Some(pause) } => (*pause).min(pace.keep_alive),
+            CallFault::Throttled { retry_after: Some(pause) } => {
+                return Next::At(self.not_too_late(now, *pause, pace));
+            }
             CallFault::Throttled { retry_after: None }
             | CallFault::Retry { .. }
-            | CallFault::Unusable { .. } => backoff(self.failures, pace),
+            | CallFault::Unusable { .. } => self.backoff(pace),
         };
         if matches!(fault, CallFault::Unusable { .. }) {
             tracing::error!(user = %self.user, queue = %self.queue, %fault, "recovery does not get on");
@@ -430,15 +448,15 @@ impl Queue {
 
     /// Has the listing wait. The queue itself goes on being asked: whoever may not list, or finds
     /// the listing out of order, can still read the queue, and must for it to live.
-    fn postpone_listing(&mut self, fault: &CallFault, now: Instant, outside: &Outside) {
-        let Need::Listing { at, failures, .. } = &mut self.need else { return };
+    fn postpone_listing(&mut self, fault: &CallFault, now: Instant, pace: &Pace) {
+        let Need::Listing { at, failures } = &mut self.need else { return };
         *failures = failures.saturating_add(1);
         let pause = match fault {
-            CallFault::Refused { .. } => outside.credential_retry,
+            CallFault::Refused { .. } => pace.credential_retry,
             CallFault::Throttled { retry_after: Some(pause) } => *pause,
             CallFault::Throttled { retry_after: None }
             | CallFault::Retry { .. }
-            | CallFault::Unusable { .. } => backoff(*failures, &outside.pace),
+            | CallFault::Unusable { .. } => backoff(*failures, pace),
         };
         *at = now + pause;
         if *failures == 1 {
@@ -446,15 +464,14 @@ impl Queue {
         }
     }
 
-    fn next_due(&self, now: Instant, outside: &Outside) -> Instant {
-        let pace = &outside.pace;
+    fn next_due(&self, now: Instant, pace: &Pace) -> Instant {
         let keep_alive_at = self.asked.map(|asked| asked + pace.keep_alive);
         let due = if matches!(self.need, Need::NewQueue(_)) && self.blocked.is_none() {
             now
         } else if self.blocked.is_some() {
-            now + outside.credential_retry
+            now + pace.credential_retry
         } else if self.failures > 0 {
-            let retry = now + backoff(self.failures, pace);
+            let retry = now + self.backoff(pace);
             keep_alive_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
         } else if self.active_until.is_some_and(|until| now < until) {
             now + pace.active
@@ -470,6 +487,20 @@ impl Queue {
         match &self.need {
             Need::Listing { at, .. } => due.min((*at).max(now)),
             Need::Nothing | Need::NewQueue(_) => due,
+        }
+    }
+
+    fn open(&mut self, gap: GapId, now: Instant) {
+        self.open_gap = Some(gap);
+        self.need = Need::listing(now);
+    }
+
+    /// After a pause that the source asked for, but never so late that the queue is in danger: when
+    /// it becomes urgent it is asked all the same, and then every backoff.
+    fn not_too_late(&self, now: Instant, pause: Duration, pace: &Pace) -> Instant {
+        match self.urgent_at(pace) {
+            Some(urgent_at) => (now + pause).min(urgent_at.max(now + self.backoff(pace))),
+            None => now + pause.min(self.backoff(pace)),
         }
     }
 
@@ -495,10 +526,8 @@ impl Queue {
         self.failures = 0;
     }
 
-    /// What the source asks us to wait, as far as the queue can bear it.
-    fn bearable(&self, pause: Duration, now: Instant, pace: &Pace) -> Duration {
-        let most = (self.headroom(now, pace) / 2).max(FIRST_BACKOFF);
-        pause.min(pace.keep_alive).min(most)
+    fn backoff(&self, pace: &Pace) -> Duration {
+        backoff(self.failures, pace)
     }
 
     fn death_cause(&self, pace: &Pace) -> Cause {
@@ -511,14 +540,14 @@ impl Queue {
         }
     }
 
-    fn lost(&self, cause: Cause, to_reconcile: bool) -> Lost {
+    fn lost(&self, cause: Cause) -> Lost {
         Lost {
-            gap_id: GapId::random(),
+            gap_id: self.open_gap.clone().unwrap_or_else(GapId::random),
             cause,
             certainty: Certainty::Certain,
             from: self.asked_at,
             to: Timestamp::now(),
-            to_reconcile,
+            to_reconcile: true,
         }
     }
 
@@ -535,8 +564,8 @@ impl Queue {
 }
 
 impl Need {
-    fn listing(gap: GapId, at: Instant) -> Self {
-        Self::Listing { gap, at, failures: 0 }
+    fn listing(at: Instant) -> Self {
+        Self::Listing { at, failures: 0 }
     }
 }
 

@@ -73,6 +73,7 @@ fn schemas() -> &'static HashMap<&'static str, Schema> {
     })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the schemas have no other types")]
 fn json(value: Avro) -> Value {
     match value {
         Avro::Null => Value::Null,

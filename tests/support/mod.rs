@@ -21,4 +21,4 @@ pub use consume::{Reader, Record, read_topic, read_visible, wait_until};
 pub use decode::Decoded;
 pub use kafka::{Kafka, unique};
 pub use registry::{Registry, http};
-pub use stage::{Bridge, PATIENCE, Stage, path_of};
+pub use stage::{Bridge, PATIENCE, Stage, TOKEN, path_of};
