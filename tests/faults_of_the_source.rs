@@ -16,9 +16,14 @@ use support::account::of_user;
 use support::{Bridge, PATIENCE, Stage, path_of};
 use tokio::time::Instant;
 
-/// A stage whose queues are asked often and whose refused credentials are tried again after 1 s.
+/// A stage whose queues are asked every 2 s at least, and ten times a second for long when hinted.
 async fn stage(name: &str) -> Stage {
-    Stage::with(name, Options::default(), &[("polling.active_for", "\"60s\"")]).await
+    let settings = [("polling.keep_alive", "\"2s\""), ("polling.active_for", "\"60s\"")];
+    Stage::with(name, Options::default(), &settings).await
+}
+
+async fn hint(bridge: &Bridge, user: &str) {
+    assert_eq!(bridge.call("POST", &format!("{}/hint", path_of(user)), None).await.0, 202);
 }
 
 async fn put_token(bridge: &Bridge, user: &str, token: &str) -> (u16, Value) {
@@ -66,10 +71,11 @@ async fn a_user_whose_token_is_revoked_is_blocked_alone_and_freed_at_once_by_a_n
     // while the other is asked ten times a second, the blocked one is tried at its own slow pace
     let (refused, served) = (questions(&stage, "refused"), questions(&stage, "served"));
     sync(&stage, "served");
+    stage.until("linxo.events", |events| of_user(events, "served").len() == 10).await;
+    hint(&bridge, "served").await;
     until("the other is asked 30 times", async || questions(&stage, "served") > served + 30).await;
     let tried = questions(&stage, "refused") - refused;
     assert!((1..=6).contains(&tried), "{tried} questions in some 3 s, one every 2 s was due");
-    assert_eq!(of_user(&stage.read("linxo.events").await, "served").len(), 10);
 
     let token = stage.simulator.issue_token("refused", None).unwrap();
     assert_eq!(put_token(&bridge, "refused", &token).await.0, 200);
@@ -106,6 +112,7 @@ async fn a_blocked_user_is_freed_when_the_source_has_come_to_other_thoughts() {
     sync(&stage, "user");
     let before = questions(&stage, "user");
     stage.all_published_once().await;
+    hint(&bridge, "user").await;
     until("asked on", async || questions(&stage, "user") > before + 20).await;
     let view = bridge.show("user").await;
     assert_eq!(view["state"], "recovering");
@@ -159,6 +166,7 @@ async fn the_bridges_own_token_is_renewed_once_for_everybody_and_nobody_is_block
         sync(&stage, user);
     }
     for (user, asked) in users.iter().zip(asked) {
+        hint(&bridge, user).await;
         until("everybody is asked on", async || questions(&stage, user) > asked + 10).await;
         assert_eq!(bridge.show(user).await["state"], "live");
     }
@@ -235,6 +243,7 @@ async fn a_throttled_queue_waits_as_long_as_it_is_told_and_lives_on() {
         of_user(&events, "served").len() == 10 && of_user(&events, "untold").len() == 10
     })
     .await;
+    hint(&bridge, "served").await;
     until("asked again", async || questions(&stage, "told") > told).await;
     let waited = since.elapsed();
     assert!(waited > Duration::from_millis(2_500), "asked again after {waited:?}, not 3 s");
@@ -247,12 +256,12 @@ async fn a_throttled_queue_waits_as_long_as_it_is_told_and_lives_on() {
 
 #[tokio::test]
 async fn a_retry_after_longer_than_a_queue_lives_does_not_let_it_die() {
-    let options = Options { queue_lifetime: Duration::from_secs(6), ..Options::default() };
+    let options = Options { queue_lifetime: Duration::from_secs(8), ..Options::default() };
     let settings = [
-        ("linxo.queue_lifetime", "\"6s\""),
+        ("linxo.queue_lifetime", "\"8s\""),
+        ("linxo.request_timeout", "\"1s\""),
         ("polling.keep_alive", "\"2s\""),
-        ("kafka.session_timeout", "\"2s\""),
-        ("polling.active_for", "\"1s\""),
+        ("kafka.session_timeout", "\"3s\""),
     ];
     let stage = Stage::with("long-throttle", options, &settings).await;
     let bridge = stage.bridge().await;
@@ -270,7 +279,8 @@ async fn a_storm_of_server_errors_over_all_users_costs_no_event_and_no_queue() {
     let options = Options { queue_lifetime: Duration::from_secs(10), ..Options::default() };
     let settings = [
         ("linxo.queue_lifetime", "\"10s\""),
-        ("polling.keep_alive", "\"3s\""),
+        ("linxo.request_timeout", "\"2s\""),
+        ("polling.keep_alive", "\"2s\""),
         ("kafka.session_timeout", "\"3s\""),
     ];
     let stage = Stage::with("storm", options, &settings).await;
@@ -337,7 +347,7 @@ async fn a_location_is_understood_in_every_form_and_its_absence_is_told_clearly(
 #[tokio::test]
 async fn the_shapes_of_version_3_are_understood() {
     let options = Options { version: Version::V3, ..Options::default() };
-    let stage = Stage::with("v3", options, &[]).await;
+    let stage = Stage::with("v3", options, &[("polling.keep_alive", "\"2s\"")]).await;
     let bridge = stage.bridge().await;
     bridge.put("user").await;
     sync(&stage, "user");

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use linxo_kafka_bridge::check;
 use linxo_kafka_bridge::config::{Config, LogFormat};
 use linxo_kafka_bridge::credential::KeyRing;
+use linxo_kafka_bridge::demo;
 use linxo_kafka_bridge::kafka::Clients;
 use linxo_kafka_bridge::service::{self, ServiceError, Setting};
 use linxo_kafka_bridge::topics::{self, TopicDesk};
-use linxo_kafka_bridge::{check, demo};
 
-/// Exit code of a configuration that cannot be used.
+/// Exit code of a configuration, or a command line, that cannot be used.
 const CONFIGURATION: u8 = 64;
 
 #[derive(Parser)]
@@ -48,7 +49,15 @@ enum TopicsCommand {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(help_or_fault) => {
+            // a closed terminal is no reason to say anything else
+            drop(help_or_fault.print());
+            let code = if help_or_fault.use_stderr() { CONFIGURATION } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
     if let Command::Demo(options) = &arguments.command {
         return in_runtime(demo::run(options.clone()));
     }
@@ -84,7 +93,12 @@ fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
     // the TLS provider has to be chosen before the first client; a second choice changes nothing
     rustls::crypto::ring::default_provider().install_default().ok();
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // what still waits for Kafka on a thread of its own would hold the end up
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
             eprintln!("the runtime cannot be started: {error}");
             ExitCode::FAILURE

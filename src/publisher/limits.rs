@@ -13,7 +13,8 @@
 use std::collections::HashMap;
 
 use super::producer::RefusedRecord;
-use crate::topics::{DEFAULT_MAX_MESSAGE, TopicDesk};
+use crate::kafka::DEFAULT_MAX_MESSAGE;
+use crate::topics::TopicDesk;
 
 /// `max.message.bytes` by topic.
 pub struct Limits {

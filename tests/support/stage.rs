@@ -46,7 +46,16 @@ impl Stage {
 
     /// The same without topics.
     pub async fn bare(name: &str, options: Options, settings: &[(&str, &str)]) -> Self {
-        let kafka = Kafka::shared().await;
+        Self::on(Kafka::shared().await, name, options, settings).await
+    }
+
+    /// The same on a broker of one's own, for a test that stops or pauses it.
+    pub async fn on(
+        kafka: &'static Kafka,
+        name: &str,
+        options: Options,
+        settings: &[(&str, &str)],
+    ) -> Self {
         http();
         let simulator = Simulator::start(options.clone()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -147,7 +156,7 @@ impl Stage {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (opened, door) = tokio::sync::oneshot::channel();
         let written = Arc::clone(&log);
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             let mut opened = Some(opened);
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some((_, address)) = line.split_once("admin api listens address=")
@@ -164,7 +173,7 @@ impl Stage {
         let Ok(Ok(address)) = address else {
             panic!("the door did not open:\n{}", log.lock().unwrap());
         };
-        Bridge { child, url: format!("http://{address}"), log }
+        Bridge { child, url: format!("http://{address}"), log, reading }
     }
 
     /// What is in a topic now, decoded, in the order of partition and offset.
@@ -224,6 +233,7 @@ pub struct Bridge {
     /// The base of its admin API.
     pub url: String,
     log: Arc<Mutex<String>>,
+    reading: tokio::task::JoinHandle<()>,
 }
 
 impl Bridge {
@@ -324,7 +334,10 @@ impl Bridge {
     /// Waits for an end that nobody asked for.
     pub async fn ended(&mut self) -> ExitStatus {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        ended.unwrap_or_else(|_| panic!("did not end:\n{}", self.log())).unwrap()
+        let status = ended.unwrap_or_else(|_| panic!("did not end:\n{}", self.log())).unwrap();
+        // its last words may still be on their way
+        (&mut self.reading).await.unwrap();
+        status
     }
 }
 
