@@ -340,6 +340,11 @@ async fn a_location_is_understood_in_every_form_and_its_absence_is_told_clearly(
     let gaps = stage.until("linxo.gaps", |gaps| gaps.len() == 4).await;
     assert!(gaps.iter().all(|gap| gap.text("queue_id") == dead[0]));
     assert!(bridge.log().contains("without a location that names a queue"), "{}", bridge.log());
+    // what was made without being named lives on unknown to us; of it no event can be asked for
+    let view = bridge.show_until("relative", |view| view["state"] == "live").await;
+    for queue in stage.simulator.live_queues("relative") {
+        assert!(view["queue_id"] == queue.as_str() || stage.simulator.kill_queue(&queue));
+    }
     sync(&stage, "relative");
     stage.all_published_once().await;
 }
