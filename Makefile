@@ -21,5 +21,5 @@ lint: ## Format and lints, as CI sees them
 	cargo clippy --locked --all-targets -- -D warnings
 
 figures: ## The measurements of the documents, anew
-	@scripts/setup.sh build
+	@scripts/setup.sh
 	cargo bench --locked

@@ -92,8 +92,12 @@ async fn linxo(config: &Config, metrics: &Arc<Metrics>, findings: &mut Findings)
     };
     let checked = source.check().await;
     match checked.api {
-        Ok(status) => findings.good(&format!("linxo.api_url answers ({status} to an unknown queue)")),
-        Err(fault) => findings.fault(&format!("linxo.api_url does not answer as it should: {fault}")),
+        Ok(status) => {
+            findings.good(&format!("linxo.api_url answers ({status} to an unknown queue)"))
+        }
+        Err(fault) => {
+            findings.fault(&format!("linxo.api_url does not answer as it should: {fault}"))
+        }
     }
     match checked.token {
         None => findings.note(
@@ -181,7 +185,9 @@ async fn schemas(config: &Config, metrics: &Arc<Metrics>, findings: &mut Finding
     for subject in topics.subjects() {
         match registry.compatibility(&subject.name, subject.kind.schema_text()).await {
             Ok(Compatibility::Compatible) => good += 1,
-            Ok(Compatibility::NoVersion) if config.schema_registry.as_ref().is_some_and(|it| it.register) => {
+            Ok(Compatibility::NoVersion)
+                if config.schema_registry.as_ref().is_some_and(|it| it.register) =>
+            {
                 findings.note(&format!("{} has no schema yet, serve registers it", subject.name));
             }
             Ok(Compatibility::NoVersion) => findings.fault(&format!(

@@ -20,13 +20,20 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// The last beat of each worker, by partition.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    beats: Mutex<BTreeMap<i32, Instant>>,
+    beats: Mutex<BTreeMap<i32, Beat>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Beat {
+    at: Instant,
+    asked_until: Instant,
 }
 
 impl Pulse {
-    /// The worker of `partition` made progress.
-    pub fn beat(&self, partition: i32, now: Instant) {
-        self.lock().insert(partition, now);
+    /// The worker of `partition` made progress, and asked every queue whose turn came before
+    /// `asked_until`.
+    pub fn beat(&self, partition: i32, now: Instant, asked_until: Instant) {
+        self.lock().insert(partition, Beat { at: now, asked_until });
     }
 
     /// The worker of `partition` has ended.
@@ -37,18 +44,19 @@ impl Pulse {
     /// The partitions whose workers stand still.
     pub fn stalled(&self, now: Instant) -> Vec<i32> {
         let beats = self.lock();
-        let still = beats.iter().filter(|(_, beat)| now.saturating_duration_since(**beat) > LONGEST);
+        let still =
+            beats.iter().filter(|(_, beat)| now.saturating_duration_since(beat.at) > LONGEST);
         still.map(|(partition, _)| *partition).collect()
     }
 
-    /// Until when every worker surely asked in turn: the oldest of the last beats.
+    /// Until when every worker surely asked in turn, as far as they have said.
     pub fn asked_until(&self, now: Timestamp) -> Timestamp {
         let beats = self.lock();
-        let age = beats.values().map(Instant::elapsed).max().unwrap_or_default();
+        let age = beats.values().map(|beat| beat.asked_until.elapsed()).max().unwrap_or_default();
         Timestamp(now.0 - i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Instant>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Beat>> {
         self.beats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -60,12 +68,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_stands_still_is_named_until_it_beats_again() {
         let pulse = Pulse::default();
-        pulse.beat(3, Instant::now());
+        pulse.beat(3, Instant::now(), Instant::now());
         tokio::time::advance(Duration::from_secs(30)).await;
         assert_eq!(pulse.stalled(Instant::now()), Vec::<i32>::new());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(pulse.stalled(Instant::now()), vec![3]);
-        pulse.beat(3, Instant::now());
+        pulse.beat(3, Instant::now(), Instant::now());
         assert_eq!(pulse.stalled(Instant::now()), Vec::<i32>::new());
     }
 }

@@ -8,6 +8,7 @@
 //! Knows nothing of: records.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -19,8 +20,6 @@ use crate::kafka::Clients;
 
 const CALL: Duration = Duration::from_secs(10);
 const DAY_MILLIS: u64 = 24 * 3600 * 1000;
-/// Kafka's own default of `max.message.bytes`, taken where a topic cannot be asked.
-pub const DEFAULT_MAX_MESSAGE: usize = 1_048_588;
 
 /// One topic as it should be.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +48,9 @@ pub enum TopicError {
     #[error("kafka does not answer: {0}")]
     Away(#[source] KafkaError),
     /// The cluster refused.
-    #[error("topic {topic} cannot be made: {code}; grant create on it, or make it with other means")]
+    #[error(
+        "topic {topic} cannot be made: {code}; grant create on it, or make it with other means"
+    )]
     Refused {
         /// The topic.
         topic: String,
@@ -103,7 +104,7 @@ pub fn wanted(topics: &config::Topics) -> Vec<Wanted> {
 
 /// Looks at the topics of one cluster and makes missing ones.
 pub struct TopicDesk {
-    admin: AdminClient<DefaultClientContext>,
+    admin: Arc<AdminClient<DefaultClientContext>>,
     topics: config::Topics,
 }
 
@@ -111,19 +112,15 @@ impl TopicDesk {
     /// A desk for the cluster of `clients`.
     pub fn new(clients: &Clients, topics: &config::Topics) -> Result<Self, TopicError> {
         let admin = clients.admin().create().map_err(TopicError::Away)?;
-        Ok(Self { admin, topics: topics.clone() })
+        Ok(Self { admin: Arc::new(admin), topics: topics.clone() })
     }
 
     /// Makes what is missing; answers the names made.
     pub async fn create(&self) -> Result<Vec<String>, TopicError> {
-        let wanted = wanted(&self.topics);
-        let mut missing = Vec::new();
-        for topic in &wanted {
-            if self.partitions(&topic.name)?.is_none() {
-                missing.push(topic);
-            }
-        }
-        let new = missing.iter().map(|topic| {
+        let there = self.partitions().await?;
+        let mut wanted = wanted(&self.topics);
+        wanted.retain(|topic| !there.contains_key(&topic.name));
+        let new = wanted.iter().map(|topic| {
             let replication = TopicReplication::Fixed(self.topics.replication);
             let new = NewTopic::new(&topic.name, topic.partitions, replication);
             topic.settings.iter().fold(new, |new, (key, value)| new.set(key, value))
@@ -142,16 +139,25 @@ impl TopicDesk {
                 Err((topic, code)) => return Err(TopicError::Refused { topic, code }),
             }
         }
+        // the controller has made them, the brokers hear of it a moment later
+        for _ in 0..100 {
+            let there = self.partitions().await?;
+            if wanted.iter().all(|topic| there.contains_key(&topic.name)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         Ok(names)
     }
 
     /// Each wanted topic beside what is there, `None` when it is missing.
     pub async fn describe(&self) -> Result<Vec<(Wanted, Option<Found>)>, TopicError> {
+        let there = self.partitions().await?;
         let mut described = Vec::new();
         for topic in wanted(&self.topics) {
-            let found = match self.partitions(&topic.name)? {
+            let found = match there.get(&topic.name) {
                 None => None,
-                Some(partitions) => {
+                Some(&partitions) => {
                     Some(Found { partitions, settings: self.settings(&topic.name).await? })
                 }
             };
@@ -165,15 +171,24 @@ impl TopicDesk {
         fitness_of(&self.describe().await?, &self.topics)
     }
 
-    fn partitions(&self, topic: &str) -> Result<Option<i32>, TopicError> {
-        let metadata =
-            self.admin.inner().fetch_metadata(Some(topic), CALL).map_err(TopicError::Away)?;
-        let count = metadata
-            .topics()
-            .iter()
-            .find(|found| found.name() == topic && found.error().is_none())
-            .map(|found| i32::try_from(found.partitions().len()).unwrap_or(i32::MAX));
-        Ok(count.filter(|&count| count > 0))
+    /// The partitions of each wanted topic that is there. The client's call blocks, and while the
+    /// cluster is away it does so for all of its time: not on the thread that answers `/livez`.
+    async fn partitions(&self) -> Result<HashMap<String, i32>, TopicError> {
+        let (admin, wanted) = (Arc::clone(&self.admin), wanted(&self.topics));
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut there = HashMap::new();
+            for Wanted { name, .. } in wanted {
+                let metadata = admin.inner().fetch_metadata(Some(&name), CALL)?;
+                let found = metadata.topics().iter().find(|found| found.name() == name);
+                let count = found.filter(|found| found.error().is_none());
+                let count = count.map_or(0, |found| found.partitions().len());
+                if count > 0 {
+                    there.insert(name, i32::try_from(count).unwrap_or(i32::MAX));
+                }
+            }
+            Ok(there)
+        });
+        asked.await.unwrap_or(Err(KafkaError::Canceled)).map_err(TopicError::Away)
     }
 
     async fn settings(&self, topic: &str) -> Result<Vec<(String, String)>, TopicError> {

@@ -12,12 +12,12 @@
 
 mod auth;
 mod bridge;
+mod healthcheck;
 mod listener;
 mod openapi;
 mod peers;
 mod problem;
 mod request;
-mod healthcheck;
 mod routes;
 #[cfg(test)]
 mod tests;

@@ -55,7 +55,9 @@ impl Member {
                     is_first = false;
                 }
             }
-            self.pause();
+            if !self.stop.load(Ordering::Relaxed) {
+                self.pause();
+            }
         }
     }
 
@@ -164,7 +166,10 @@ impl GroupContext {
                 self.tell(Decision::Revoked(revoked.clone(), done));
                 // told, or the other end gone: drained either way
                 if drained.recv_timeout(self.drain) == Err(std_mpsc::RecvTimeoutError::Timeout) {
-                    tracing::warn!(partitions = revoked.len(), "drain took longer than service.drain, the rest is published late");
+                    tracing::warn!(
+                        partitions = revoked.len(),
+                        "drain took longer than service.drain, the rest is published late"
+                    );
                 }
             }
         }

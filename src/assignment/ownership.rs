@@ -60,7 +60,9 @@ impl Ownership {
 
     pub(super) fn owned(&self, partitions: impl Iterator<Item = i32>) -> Vec<(i32, u64)> {
         let state = self.lock();
-        partitions.filter_map(|partition| Some((partition, *state.owned.get(&partition)?))).collect()
+        partitions
+            .filter_map(|partition| Some((partition, *state.owned.get(&partition)?)))
+            .collect()
     }
 
     pub(super) fn all(&self) -> Vec<(i32, u64)> {

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use linxo_kafka_bridge::check;
 use linxo_kafka_bridge::config::{Config, LogFormat};
 use linxo_kafka_bridge::credential::KeyRing;
+use linxo_kafka_bridge::demo;
 use linxo_kafka_bridge::kafka::Clients;
 use linxo_kafka_bridge::service::{self, ServiceError, Setting};
 use linxo_kafka_bridge::topics::{self, TopicDesk};
-use linxo_kafka_bridge::{check, demo};
 
-/// Exit code of a configuration that cannot be used.
+/// Exit code of a configuration, or a command line, that cannot be used.
 const CONFIGURATION: u8 = 64;
 
 #[derive(Parser)]
@@ -48,7 +49,15 @@ enum TopicsCommand {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(help_or_fault) => {
+            // a closed terminal is no reason to say anything else
+            drop(help_or_fault.print());
+            let code = if help_or_fault.use_stderr() { CONFIGURATION } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
     if let Command::Demo(options) = &arguments.command {
         if let Some(filter) = &options.log
             && let Err(error) = log(filter, LogFormat::Text)
@@ -68,7 +77,10 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Serve => {
             if let Err(error) = log(&config.service.log, config.service.log_format) {
-                eprintln!("service.log = {:?}: {error}; give a level or target=level", config.service.log);
+                eprintln!(
+                    "service.log = {:?}: {error}; give a level or target=level",
+                    config.service.log
+                );
                 return ExitCode::from(CONFIGURATION);
             }
             in_runtime(serve(config))
@@ -87,7 +99,12 @@ fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
     // the TLS provider has to be chosen before the first client; a second choice changes nothing
     rustls::crypto::ring::default_provider().install_default().ok();
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // what still waits for Kafka on a thread of its own would hold the end up
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
             eprintln!("the runtime cannot be started: {error}");
             ExitCode::FAILURE
@@ -193,7 +210,9 @@ fn log(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error>
     let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Text => {
+            lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+        }
         LogFormat::Json => lines.json().init(),
     }
     Ok(())

@@ -52,8 +52,7 @@ pub struct Folder {
 impl Folder {
     /// Opens the journal in `directory`, or makes one there.
     pub fn open(directory: &Path) -> Result<Self, JournalError> {
-        let unusable =
-            |source| JournalError::Unusable { directory: directory.to_owned(), source };
+        let unusable = |source| JournalError::Unusable { directory: directory.to_owned(), source };
         std::fs::create_dir_all(directory).map_err(unusable)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -70,9 +69,7 @@ impl Folder {
         }
         let path = directory.join("journal");
         let id = match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                parse(&text).ok_or_else(|| JournalError::Unknown(directory.to_owned()))?
-            }
+            Ok(text) => parse(&text).ok_or_else(|| JournalError::Unknown(directory.to_owned()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 make(directory, &path).map_err(unusable)?
             }

@@ -22,6 +22,8 @@ pub struct RowOf {
     pub user: UserId,
     /// The user's control partition.
     pub partition: i32,
+    /// The grant by which the partition was ours when it happened.
+    pub grant: u64,
     /// The subscription under which it happened.
     pub subscription_id: SubscriptionId,
 }
@@ -160,12 +162,7 @@ impl Held {
     ) -> Self {
         kept_bytes.fetch_add(bytes, Ordering::Relaxed);
         kept_rows.fetch_add(1, Ordering::Relaxed);
-        Self {
-            room,
-            bytes,
-            kept_bytes: Arc::clone(kept_bytes),
-            kept_rows: Arc::clone(kept_rows),
-        }
+        Self { room, bytes, kept_bytes: Arc::clone(kept_bytes), kept_rows: Arc::clone(kept_rows) }
     }
 }
 

@@ -21,6 +21,9 @@ pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a record takes beside key, value and headers in the producer's own size check, rounded up.
 pub const MESSAGE_OVERHEAD: usize = 128;
 
+/// Kafka's own default of `max.message.bytes`, taken where a topic cannot be asked.
+pub const DEFAULT_MAX_MESSAGE: usize = 1_048_588;
+
 /// Makes the settings of each client.
 #[derive(Clone)]
 pub struct Clients {

@@ -15,7 +15,7 @@ mod partition;
 mod reach;
 mod read;
 
-pub use clients::{Clients, MESSAGE_OVERHEAD, TRANSACTION_TIMEOUT};
+pub use clients::{Clients, DEFAULT_MAX_MESSAGE, MESSAGE_OVERHEAD, TRANSACTION_TIMEOUT};
 pub use failure::Failure;
 pub use partition::partition_of;
 pub use reach::Reach;

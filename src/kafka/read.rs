@@ -69,8 +69,7 @@ pub fn read_to_end(
 ) -> Result<(), ReadError> {
     let deadline = Instant::now() + patience;
     let fault = |source| ReadError::Kafka { topic: topic.to_owned(), source };
-    let timed_out =
-        |left| ReadError::TimedOut { topic: topic.to_owned(), waited: patience, left };
+    let timed_out = |left| ReadError::TimedOut { topic: topic.to_owned(), waited: patience, left };
 
     let as_written: BaseConsumer = clients.uncommitted_reader().create().map_err(fault)?;
     let reader: BaseConsumer = clients.committed_reader().create().map_err(fault)?;
@@ -92,9 +91,7 @@ pub fn read_to_end(
                 tracing::debug!(topic, partition, %error, "waiting for the end to be committed");
             }
         }
-        assignment
-            .add_partition_offset(topic, partition, Offset::Beginning)
-            .map_err(fault)?;
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(fault)?;
     }
 
     reader.assign(&assignment).map_err(fault)?;

@@ -21,8 +21,8 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::fault::CallFault;
-use crate::metrics::TokenOutcome;
 use super::wire::{Call, Reply, Wire, WireFault};
+use crate::metrics::TokenOutcome;
 
 /// A token is renewed this long before it runs out, or a tenth of its life before when that is less.
 const AHEAD: Duration = Duration::from_secs(30);

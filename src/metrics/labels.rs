@@ -193,6 +193,27 @@ label! {
     }
 }
 
+impl PollOutcome {
+    /// Whether the queue answered, and so lives on for another life: a 200 or 204 head came back.
+    pub const fn is_answer(self) -> bool {
+        match self {
+            Self::Events
+            | Self::Empty
+            | Self::EmptyList
+            | Self::Broken
+            | Self::Oversized
+            | Self::Malformed => true,
+            Self::Dead
+            | Self::Unauthorized
+            | Self::Forbidden
+            | Self::Throttled
+            | Self::ServerError
+            | Self::Timeout
+            | Self::TransportError => false,
+        }
+    }
+}
+
 impl HeadroomBand {
     /// The band that a headroom falls into. Bands are apart: `lt_3m` does not count what is `lt_1m`.
     pub fn of(headroom: std::time::Duration) -> Self {

@@ -77,7 +77,7 @@ impl<'a> Draft<'a> {
             }
             Change::QueueReplaced { next, lost } => self.replaced(&row.of, next, lost, out)?,
             Change::Subscribed(subscription) => {
-                if self.holdings.contains_key(&row.of.partition) {
+                if self.is_ours(&row.of) {
                     self.subscription(&row.of, subscription, out)?;
                     let state = QueueState::first(subscription, 1, Timestamp::now());
                     self.changed.insert((row.of.partition, row.of.user.clone()), Some(state));
@@ -97,14 +97,13 @@ impl<'a> Draft<'a> {
                     state.queue_id = queue.clone();
                     state.generation += 1;
                     state.last_event_id = None;
-                    state.recovery = None;
                     self.subscription(&row.of, subscription, out)?;
                 } else {
                     outcome = Err(Unsettled::NotOwned);
                 }
             }
             Change::Removed => {
-                if self.holdings.contains_key(&row.of.partition) {
+                if self.is_ours(&row.of) {
                     self.changed.insert((row.of.partition, row.of.user.clone()), None);
                     let key = row.of.user.as_str().as_bytes();
                     for topic in [&self.pen.topics.subscriptions, &self.pen.topics.queues] {
@@ -142,8 +141,16 @@ impl<'a> Draft<'a> {
         self.changed
     }
 
-    /// The user's state, on a copy; none when the partition or the wish is not ours any more.
+    /// Whether the partition is ours by the very grant under which the row came about.
+    fn is_ours(&self, of: &RowOf) -> bool {
+        self.holdings.get(&of.partition).is_some_and(|owned| owned.token == of.grant)
+    }
+
+    /// The user's state, on a copy; none when the grant or the wish is not ours any more.
     fn state(&mut self, of: &RowOf) -> Option<&mut QueueState> {
+        if !self.is_ours(of) {
+            return None;
+        }
         let key = (of.partition, of.user.clone());
         if !self.changed.contains_key(&key) {
             let held = self.holdings.get(&of.partition)?.states.get(&of.user)?;
@@ -309,8 +316,7 @@ impl<'a> Draft<'a> {
 
     /// Actions of an event that nobody may write a state for: against the last state held.
     fn entering_late(&self, of: &RowOf, source: &SourceEvent<'_>) -> Vec<RaisedAction> {
-        let held =
-            self.holdings.get(&of.partition).and_then(|owned| owned.states.get(&of.user));
+        let held = self.holdings.get(&of.partition).and_then(|owned| owned.states.get(&of.user));
         match held {
             Some(state) => state.entering(source),
             None => {
@@ -358,14 +364,13 @@ impl<'a> Draft<'a> {
     ) -> Result<(), SendFault> {
         let recovery = match self.state(of) {
             Some(state) => {
-                let recovery =
-                    recovery_of(lost, &state.queue_id, state.generation, &state.last_event_id);
+                let recovery = recovery_of(lost, state);
                 if lost.to_reconcile {
                     state.recovery = Some(Box::new(recovery.clone()));
                 }
                 recovery
             }
-            None => recovery_of(lost, &answer.queue, answer.generation, &None),
+            None => new_recovery(lost, &answer.queue, answer.generation, None),
         };
         self.gaps(of, &recovery, None, false, out)
     }
@@ -379,7 +384,7 @@ impl<'a> Draft<'a> {
     ) -> Result<(), SendFault> {
         // the owner that comes after us finds the old queue dead and publishes the gap itself
         let Some(state) = self.state(of) else { return Ok(()) };
-        let recovery = recovery_of(lost, &state.queue_id, state.generation, &state.last_event_id);
+        let recovery = recovery_of(lost, state);
         state.queue_id = next.clone();
         state.generation += 1;
         state.last_event_id = None;
@@ -399,11 +404,11 @@ impl<'a> Draft<'a> {
             Ok(listed) => listed,
             Err(fault) => return self.dead(of, answer, fault.into(), &answer.body, out),
         };
-        let recovery = match self.state(of).and_then(|state| state.recovery.take()) {
-            Some(recovery) if recovery.gap_id == *gap_id => recovery,
-            // the gap was closed, or belongs to a wish that is no more
-            _ => return Ok(()),
-        };
+        let open = self
+            .state(of)
+            .and_then(|state| state.recovery.take_if(|recovery| recovery.gap_id == *gap_id));
+        // else the gap was closed, or belongs to a wish that is no more
+        let Some(recovery) = open else { return Ok(()) };
         for element in &listed {
             match element {
                 Ok(listed) => self.present(of, answer, gap_id, listed, out)?,
@@ -565,11 +570,22 @@ fn gap_key(gap: &Gap) -> String {
     format!("g/{}/{stage}/{}", gap.gap_id, gap.key())
 }
 
-fn recovery_of(
+/// What is lost from the present queue; a loss of a gap that is still open widens it.
+fn recovery_of(lost: &Lost, state: &QueueState) -> Recovery {
+    match state.recovery.as_deref() {
+        Some(open) if open.gap_id == lost.gap_id => Recovery { to: lost.to, ..open.clone() },
+        _ => {
+            let last_event_id = state.last_event_id.as_deref();
+            new_recovery(lost, &state.queue_id, state.generation, last_event_id)
+        }
+    }
+}
+
+fn new_recovery(
     lost: &Lost,
     queue: &QueueId,
     generation: i32,
-    last_event_id: &Option<Box<str>>,
+    last_event_id: Option<&str>,
 ) -> Recovery {
     Recovery {
         gap_id: lost.gap_id.clone(),
@@ -579,6 +595,6 @@ fn recovery_of(
         to: lost.to,
         queue_id: queue.clone(),
         queue_generation: generation,
-        last_event_id: last_event_id.as_deref().map(str::to_owned),
+        last_event_id: last_event_id.map(str::to_owned),
     }
 }

@@ -21,6 +21,8 @@ mod position;
 mod producer;
 mod run;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -32,7 +34,7 @@ use crate::assignment::Ownership;
 use crate::event::Redaction;
 use crate::ids::JournalId;
 use crate::journal::Row;
-use crate::kafka::Clients;
+use crate::kafka::{Clients, DEFAULT_MAX_MESSAGE};
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::queue_state::QueueState;
@@ -55,7 +57,7 @@ pub struct Pen {
 impl Pen {
     /// What a record of `topic` may take.
     fn limit(&self, topic: &str) -> usize {
-        self.limits.get(topic).copied().unwrap_or(crate::topics::DEFAULT_MAX_MESSAGE)
+        self.limits.get(topic).copied().unwrap_or(DEFAULT_MAX_MESSAGE)
     }
 }
 

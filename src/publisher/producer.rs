@@ -218,9 +218,10 @@ impl Outbox for Sending<'_> {
         record.timestamp = outgoing.timestamp.map(|timestamp| timestamp.0);
         if !outgoing.headers.is_empty() {
             let headers = OwnedHeaders::new_with_capacity(outgoing.headers.len());
-            record.headers = Some(outgoing.headers.iter().fold(headers, |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(*value) })
-            }));
+            record.headers =
+                Some(outgoing.headers.iter().fold(headers, |headers, (key, value)| {
+                    headers.insert(Header { key, value: Some(*value) })
+                }));
         }
         let deadline = Instant::now() + CALL;
         loop {

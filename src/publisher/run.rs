@@ -19,7 +19,7 @@ use super::{Control, PublisherError, PublisherSettings};
 use crate::ids::Timestamp;
 use crate::journal::Row;
 use crate::journal_mark::JournalMark;
-use crate::kafka::Failure;
+use crate::kafka::{DEFAULT_MAX_MESSAGE, Failure};
 use crate::metrics::{Stage, TransactionOutcome};
 
 /// Records and bytes at which a transaction is closed, however fast more come.
@@ -58,7 +58,8 @@ struct Publishing {
     settings: PublisherSettings,
     holdings: Holdings,
     producer: Option<TransactionalProducer>,
-    found: Position,
+    /// The position at the start; none before it was read.
+    found: Option<Position>,
     marked: Instant,
     last_number: u64,
 }
@@ -74,13 +75,15 @@ pub(super) async fn run(
         settings,
         holdings: Holdings::new(),
         producer: None,
-        found: Position::default(),
+        found: None,
         marked: Instant::now(),
         last_number: 0,
     };
-    publishing.found = publishing.reconnect(&mut controls).await?;
-    publishing.last_number = publishing.found.number;
-    drop(found.send(publishing.found.clone()));
+    let position = publishing.reconnect(&mut controls).await?;
+    publishing.last_number = position.number;
+    publishing.found = Some(position.clone());
+    // whoever started us may have been stopped meanwhile
+    found.send(position).ok();
     let mut batch: Vec<Row> = Vec::new();
     loop {
         let mark_at = publishing.marked + MARK_INTERVAL;
@@ -300,8 +303,8 @@ impl Publishing {
         let largest = self.settings.pen.limits.values().copied().max();
         let config = self.settings.clients.producer(
             &self.settings.journal,
-            smallest.unwrap_or(crate::topics::DEFAULT_MAX_MESSAGE),
-            largest.unwrap_or(crate::topics::DEFAULT_MAX_MESSAGE),
+            smallest.unwrap_or(DEFAULT_MAX_MESSAGE),
+            largest.unwrap_or(DEFAULT_MAX_MESSAGE),
         );
         let mut pause = FIRST_PAUSE;
         let mut attempt = 0_u32;
@@ -340,10 +343,10 @@ impl Publishing {
 
     /// Ends the process when somebody else publishes from our journal.
     fn judge(&self, position: &Position) -> Result<(), PublisherError> {
-        let Some(found) = &position.incarnation else { return Ok(()) };
-        let at_start = self.found.incarnation.as_ref();
-        let is_first_look = self.producer.is_none() && self.last_number == 0 && at_start.is_none();
-        if *found == self.settings.incarnation || Some(found) == at_start || is_first_look {
+        let (Some(start), Some(found)) = (&self.found, &position.incarnation) else {
+            return Ok(());
+        };
+        if *found == self.settings.incarnation || start.incarnation.as_ref() == Some(found) {
             return Ok(());
         }
         Err(PublisherError::Foreign {

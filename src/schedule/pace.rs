@@ -28,8 +28,7 @@ pub enum Class {
 
 impl Class {
     /// All classes, most urgent first.
-    pub const ALL: [Self; 4] =
-        [Self::Urgent, Self::Active, Self::KeepAlive, Self::Reconciliation];
+    pub const ALL: [Self; 4] = [Self::Urgent, Self::Active, Self::KeepAlive, Self::Reconciliation];
 
     /// The place of the class in [`Class::ALL`].
     pub fn place(self) -> usize {
@@ -53,6 +52,8 @@ pub struct Pace {
     pub active_for: Duration,
     /// How long the source keeps a queue that nobody asks.
     pub queue_lifetime: Duration,
+    /// How long a refused credential is left alone.
+    pub credential_retry: Duration,
 }
 
 impl Pace {
@@ -128,6 +129,7 @@ mod tests {
         active: Duration::from_secs(1),
         active_for: Duration::from_secs(120),
         queue_lifetime: Duration::from_secs(900),
+        credential_retry: Duration::from_secs(300),
     };
 
     #[test]

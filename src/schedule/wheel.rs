@@ -133,8 +133,7 @@ impl Wheel {
                 return;
             }
             let to_round = ROUND - self.at as u32 % ROUND;
-            let to_next =
-                next_occupied(&self.occupied[..SLOTS / 64], self.at as u32 % ROUND);
+            let to_next = next_occupied(&self.occupied[..SLOTS / 64], self.at as u32 % ROUND);
             let step = to_round.min(to_next.unwrap_or(ROUND)).min(left).max(1);
             self.at += u64::from(step);
             left -= step;
@@ -266,7 +265,10 @@ mod tests {
         let mut wheel = Wheel::new(start);
         wheel.arm(0, start + Duration::from_secs(100 * 3600));
         let horizon = Duration::from_millis(u64::from(HORIZON) * TICK_MILLIS);
-        assert_eq!(turned(&mut wheel, start + horizon - Duration::from_secs(17)), Vec::<u32>::new());
+        assert_eq!(
+            turned(&mut wheel, start + horizon - Duration::from_secs(17)),
+            Vec::<u32>::new()
+        );
         assert_eq!(turned(&mut wheel, start + horizon + Duration::from_secs(1)), vec![0]);
     }
 

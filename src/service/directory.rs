@@ -90,10 +90,12 @@ impl Directory {
 impl Bridge for Directory {
     async fn put(&self, user: UserId, request: PutRequest) -> Result<PutDone, Unserved> {
         let credential = match request.credential {
-            CredentialRequest::AccessToken { access_token, expires_at } => Credential::AccessToken {
-                access_token: Secret::from(access_token.as_str()),
-                expires_at,
-            },
+            CredentialRequest::AccessToken { access_token, expires_at } => {
+                Credential::AccessToken {
+                    access_token: Secret::from(access_token.as_str()),
+                    expires_at,
+                }
+            }
             CredentialRequest::Client if self.shared.has_client_credential => Credential::Client,
             CredentialRequest::Client => {
                 return Err(Unserved::InvalidCredential {

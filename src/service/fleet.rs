@@ -24,7 +24,7 @@ use crate::metrics::RebalanceKind;
 use crate::publisher::Control;
 use crate::record::{Decoder, RecordError, Topics};
 use crate::registry::Registry;
-use crate::worker::{COMMANDS, Command, Outside, Worker};
+use crate::worker::{COMMANDS, Command, Granted, Outside, Worker};
 
 const AGAIN: Duration = Duration::from_secs(1);
 const SHOW: Duration = Duration::from_secs(1);
@@ -42,6 +42,8 @@ pub(super) struct Fleet {
     partitions: i32,
     workers: BTreeMap<i32, AtWork>,
     loading: JoinSet<Option<Loading>>,
+    /// Workers that finish what is under way, each followed by the word to whoever waits for it.
+    ending: JoinSet<()>,
     is_warned: bool,
 }
 
@@ -84,6 +86,7 @@ impl Fleet {
             partitions,
             workers: BTreeMap::new(),
             loading: JoinSet::new(),
+            ending: JoinSet::new(),
             is_warned: false,
         }
     }
@@ -99,12 +102,13 @@ impl Fleet {
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stop| *stop) => return,
-                Some(decision) = decisions.recv() => self.obey(decision).await,
+                Some(decision) = decisions.recv() => self.obey(decision),
                 Some(loaded) = self.loading.join_next() => {
                     if let Ok(Some(loading)) = loaded {
                         self.set_to_work(loading).await;
                     }
                 }
+                Some(_) = self.ending.join_next() => {}
                 _ = show.tick() => self.show(),
             }
         }
@@ -113,18 +117,13 @@ impl Fleet {
     /// Has every worker finish what is under way, and ends.
     pub(super) async fn stop(&mut self) {
         self.loading.abort_all();
-        for at_work in self.workers.values() {
-            // a worker that has ended needs no word
-            at_work.stop.send(true).ok();
-        }
-        let workers = std::mem::take(&mut self.workers);
-        for (partition, at_work) in workers {
-            self.directory.strike(partition, &at_work.commands);
-            finished(partition, at_work.task).await;
-        }
+        let all: Vec<(i32, u64)> =
+            self.workers.iter().map(|(p, at_work)| (*p, at_work.token)).collect();
+        self.let_go(&all, None);
+        while self.ending.join_next().await.is_some() {}
     }
 
-    async fn obey(&mut self, decision: Decision) {
+    fn obey(&mut self, decision: Decision) {
         match decision {
             Decision::Granted(partitions) => {
                 tracing::info!(partitions = partitions.len(), "partitions granted");
@@ -134,14 +133,12 @@ impl Fleet {
             Decision::Revoked(partitions, done) => {
                 tracing::info!(partitions = partitions.len(), "partitions revoked, draining");
                 self.count(RebalanceKind::Revoked, partitions.len());
-                self.let_go(&partitions).await;
-                // the group's thread may have given up waiting
-                done.send(()).ok();
+                self.let_go(&partitions, Some(done));
             }
             Decision::Lost(partitions) => {
                 tracing::warn!(partitions = partitions.len(), "partitions lost");
                 self.count(RebalanceKind::Lost, partitions.len());
-                self.let_go(&partitions).await;
+                self.let_go(&partitions, None);
             }
         }
         self.share_budget();
@@ -203,8 +200,9 @@ impl Fleet {
             }
             let (commands, received) = mpsc::channel(COMMANDS);
             let (stop, stopped) = watch::channel(false);
+            let granted = Granted { partition, token };
             let mut worker =
-                Worker::new(partition, Arc::clone(&self.outside), received, loading.granted);
+                Worker::new(granted, loading.granted, Arc::clone(&self.outside), received);
             for user in loaded.users {
                 worker.load(user, loaded.asked_until);
             }
@@ -220,8 +218,9 @@ impl Fleet {
         );
     }
 
-    async fn let_go(&mut self, partitions: &[(i32, u64)]) {
-        let mut ending = Vec::new();
+    /// Stops workers and has them finish in the background; then `done` is told.
+    fn let_go(&mut self, partitions: &[(i32, u64)], done: Option<std::sync::mpsc::Sender<()>>) {
+        let mut tasks = Vec::new();
         for (partition, token) in partitions {
             if self.workers.get(partition).is_some_and(|at_work| at_work.token == *token)
                 && let Some(at_work) = self.workers.remove(partition)
@@ -229,16 +228,24 @@ impl Fleet {
                 self.directory.strike(*partition, &at_work.commands);
                 // a worker that has ended needs no word
                 at_work.stop.send(true).ok();
-                ending.push((*partition, *token, at_work.task));
+                tasks.push((*partition, *token, at_work.task));
             }
         }
-        for (partition, token, task) in ending {
-            finished(partition, task).await;
-            let release = Control::Release { partition, token };
-            if self.publisher.send(release).await.is_err() {
-                tracing::debug!(partition, "the publisher has ended");
+        let publisher = self.publisher.clone();
+        self.ending.spawn(async move {
+            for (partition, token, task) in tasks {
+                if let Err(error) = task.await {
+                    tracing::error!(partition, %error, "worker ended badly");
+                }
+                if publisher.send(Control::Release { partition, token }).await.is_err() {
+                    tracing::debug!(partition, "the publisher has ended");
+                }
             }
-        }
+            if let Some(done) = done {
+                // the group's thread may have given up waiting
+                done.send(()).ok();
+            }
+        });
     }
 
     fn count(&self, kind: RebalanceKind, partitions: usize) {
@@ -272,17 +279,12 @@ impl Fleet {
         let is_short = budget > 0.0 && required > budget;
         if is_short && !self.is_warned {
             tracing::warn!(
-                budget, required,
+                budget,
+                required,
                 "the request budget is short: raise linxo.max_requests_per_second or polling.keep_alive"
             );
         }
         self.is_warned = is_short;
-    }
-}
-
-async fn finished(partition: i32, task: JoinHandle<()>) {
-    if let Err(error) = task.await {
-        tracing::error!(partition, %error, "worker ended badly");
     }
 }
 
@@ -292,8 +294,7 @@ async fn learn(error: &LoadError, registry: Option<&Registry>, decoder: &RwLock<
     let Some(registry) = registry else { return };
     match registry.schema(*id).await {
         Ok(text) => {
-            let learnt =
-                decoder.write().unwrap_or_else(PoisonError::into_inner).learn(*id, &text);
+            let learnt = decoder.write().unwrap_or_else(PoisonError::into_inner).learn(*id, &text);
             if let Err(error) = learnt {
                 tracing::error!(id, %error, "a schema of the registry cannot be used");
             }

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::ids::{Timestamp, UserId};
-use crate::kafka::{self, Clients, ReadError};
 use crate::journal_mark::JournalMark;
+use crate::kafka::{self, Clients, ReadError};
 use crate::queue_state::QueueState;
 use crate::record::{Decoder, RecordError, Topics};
 use crate::subscription::Subscription;
@@ -70,17 +70,17 @@ pub(super) fn load(
     })?;
     let asked_until = |partition: i32| {
         let marks = marks.values().flatten();
-        marks
-            .filter(|mark| mark.partitions.contains(&partition))
-            .map(|mark| mark.asked_until)
-            .max()
+        marks.filter(|mark| mark.partitions.contains(&partition)).map(|mark| mark.asked_until).max()
     };
     Ok(loaded
         .into_iter()
         .map(|(partition, users)| LoadedPartition {
             partition,
             asked_until: asked_until(partition),
-            users: users.into_values().filter_map(|(wish, state)| taken_over(wish?, state)).collect(),
+            users: users
+                .into_values()
+                .filter_map(|(wish, state)| taken_over(wish?, state))
+                .collect(),
         })
         .collect())
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::directory::{Directory, Shared};
 use super::fleet::Fleet;
@@ -33,6 +34,8 @@ use crate::topics::{Shape, TopicDesk, TopicError};
 use crate::worker::Outside;
 
 const AGAIN: Duration = Duration::from_secs(2);
+/// The least time for leaving the group.
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// What a service is made of beside its configuration.
 pub struct Setting {
@@ -156,7 +159,15 @@ pub async fn serve(
     }));
 
     let starting = start(
-        &config, setting, &folder, &clients, &topics, registry.as_ref(), source, reach, &directory,
+        &config,
+        setting,
+        &folder,
+        &clients,
+        &topics,
+        registry.as_ref(),
+        source,
+        reach,
+        &directory,
         &metrics,
     );
     let result = tokio::select! {
@@ -253,8 +264,8 @@ async fn start(
             active: config.polling.active,
             active_for: config.polling.active_for,
             queue_lifetime: config.linxo.queue_lifetime,
+            credential_retry: config.credentials.retry,
         },
-        credential_retry: config.credentials.retry,
         reach,
         metrics: Arc::clone(metrics),
         pulse: Arc::clone(&shared.pulse),
@@ -292,6 +303,7 @@ async fn run(
         () = fleet.run(decisions, stopped) => None,
         ended = &mut publisher_ended => Some(ended),
     };
+    let deadline = Instant::now() + config.service.grace;
     let result = match ended_early {
         Some(Ok(Err(error))) => {
             tracing::error!(%error, "publishing cannot go on");
@@ -300,12 +312,11 @@ async fn run(
         Some(_) => Err(ServiceError::PublisherGone),
         None => {
             directory.shared.progress.wait_for("the stop");
-            let stopping = fleet.stop();
-            if tokio::time::timeout(config.service.grace, stopping).await.is_err() {
+            if timeout_at(deadline, fleet.stop()).await.is_err() {
                 tracing::warn!("not everything was finished within service.grace");
             }
             drop(fleet);
-            match tokio::time::timeout(config.service.grace, publisher_ended).await {
+            match timeout_at(deadline, publisher_ended).await {
                 Ok(Ok(Err(error))) => Err(error.into()),
                 Ok(_) => Ok(()),
                 Err(_) => {
@@ -316,7 +327,8 @@ async fn run(
         }
     };
     serving_budget.abort();
-    if tokio::time::timeout(config.service.grace, assignment.leave()).await.is_err() {
+    // leaving takes no time of its own unless Kafka is away
+    if timeout_at(deadline.max(Instant::now() + LEAVE), assignment.leave()).await.is_err() {
         tracing::warn!("the group was not left within service.grace");
     }
     tracing::info!("stopped");
@@ -376,10 +388,7 @@ pub fn source(config: &Config, metrics: &Arc<Metrics>) -> Result<Source, Service
 }
 
 /// The registry client of a configuration; none when none is configured.
-pub fn registry(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<Registry>, ServiceError> {
+pub fn registry(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Registry>, ServiceError> {
     let Some(registry) = &config.schema_registry else { return Ok(None) };
     let metrics = Arc::clone(metrics);
     let observer = Arc::new(move |outcome| metrics.registry_request(outcome));

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::queue::{Doing, Queue};
 use super::question::Step;
+use super::queue::{Doing, Queue};
 use super::{MAX_WAITING, Worker};
 use crate::admin::{PutDone, SubscriptionView, Unserved};
 use crate::credential::Credential;
@@ -167,21 +167,21 @@ impl Worker {
     }
 
     fn obey_now(&mut self, index: Option<u32>, command: Command) {
-        let partition = self.partition;
+        let granted = self.granted;
         match command {
             Command::Put { user, credential, adopt, reply } => {
                 self.put(index, user, credential, adopt, reply);
             }
             Command::Remove { reply, .. } => match self.begin_change(index) {
                 Some((index, queue)) => {
-                    let of = queue.row_of(partition);
+                    let of = queue.row_of(granted);
                     self.perform(index, Step::Remove { of, reply }, None);
                 }
                 None => answer(reply, Err(Unserved::UnknownUser)),
             },
             Command::Show { reply, .. } => {
                 let queue = self.visible(index);
-                let view = queue.map(|queue| queue.view(self.partition, &self.outside));
+                let view = queue.map(|queue| self.view(queue));
                 answer(reply, view.ok_or(Unserved::UnknownUser));
             }
             Command::Hint { reply, .. } => answer(reply, self.hint(index)),
@@ -197,9 +197,9 @@ impl Worker {
         adopt: Option<QueueId>,
         reply: oneshot::Sender<Result<PutDone, Unserved>>,
     ) {
-        let partition = self.partition;
+        let granted = self.granted;
         if let Some((index, queue)) = self.begin_change(index) {
-            let question = queue.question(partition);
+            let question = queue.question(granted);
             let subscription = Box::new(Subscription {
                 user_id: queue.user.clone(),
                 subscription_id: queue.subscription_id.clone(),
@@ -215,7 +215,7 @@ impl Worker {
         }
         let mut queue = Queue::subscribing(user);
         queue.doing = Doing::Busy;
-        let of = queue.row_of(self.partition);
+        let of = queue.row_of(self.granted);
         let index = self.insert(queue);
         self.perform(index, Step::Subscribe { of, credential, adopt, reply }, None);
     }
@@ -245,6 +245,10 @@ impl Worker {
         Ok(())
     }
 
+    fn view(&self, queue: &Queue) -> SubscriptionView {
+        queue.view(self.granted.partition, &self.outside.instance_id, &self.outside.pace)
+    }
+
     fn visible(&self, index: Option<u32>) -> Option<&Queue> {
         let queue = self.queues.get(index? as usize)?.as_ref()?;
         (!queue.is_subscribing()).then_some(queue)
@@ -258,7 +262,7 @@ impl Worker {
             if views.len() == limit {
                 return (views, true);
             }
-            views.push(queue.view(self.partition, &self.outside));
+            views.push(self.view(queue));
         }
         (views, false)
     }

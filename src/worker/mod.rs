@@ -11,8 +11,8 @@
 //! those that wait for budget, and what is under way.
 
 mod command;
-mod queue;
 mod question;
+mod queue;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
@@ -25,27 +25,39 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub use command::Command;
-pub use queue::Loaded;
 pub use question::Outside;
+pub use queue::Loaded;
 
 use crate::budget::Slot;
 use crate::ids::{Timestamp, UserId};
 use crate::metrics::Census;
 use crate::schedule::{Class, Wheel};
+use question::{Came, Done, Step};
 use queue::{Doing, Next, Queue};
-use question::{Done, Step};
 
 /// Commands of one user that may wait for what is under way.
 const MAX_WAITING: usize = 16;
 /// Commands that may wait for a worker.
 pub const COMMANDS: usize = 1024;
 
+/// The longest time between two counts, which are also the worker's beats.
+const LONGEST_CENSUS: Duration = Duration::from_secs(10);
+
 type Turn = Pin<Box<dyn Future<Output = (Class, Option<Slot>)> + Send>>;
 type Performing = Pin<Box<dyn Future<Output = Done> + Send>>;
 
+/// A partition and the grant by which it is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The partition.
+    pub partition: i32,
+    /// Which grant of it this is.
+    pub token: u64,
+}
+
 /// What drains the queues of one owned partition.
 pub struct Worker {
-    partition: i32,
+    granted: Granted,
     outside: Arc<Outside>,
     queues: Vec<Option<Queue>>,
     vacant: Vec<u32>,
@@ -58,21 +70,21 @@ pub struct Worker {
     under_way: FuturesUnordered<Performing>,
     waiting: HashMap<u32, VecDeque<Command>>,
     commands: mpsc::Receiver<Command>,
-    /// When this partition was granted, until all its queues have been asked once.
-    granted: Option<(Instant, u64)>,
+    /// When this partition was granted and how many of its queues were not asked since.
+    takeover: Option<(Instant, u64)>,
     due: Vec<u32>,
 }
 
 impl Worker {
-    /// A worker for `partition` that was granted at `granted`.
+    /// A worker for a partition that was granted at `granted_at`.
     pub fn new(
-        partition: i32,
+        granted: Granted,
+        granted_at: Instant,
         outside: Arc<Outside>,
         commands: mpsc::Receiver<Command>,
-        granted: Instant,
     ) -> Self {
         Self {
-            partition,
+            granted,
             outside,
             queues: Vec::new(),
             vacant: Vec::new(),
@@ -84,23 +96,25 @@ impl Worker {
             under_way: FuturesUnordered::new(),
             waiting: HashMap::new(),
             commands,
-            granted: Some((granted, 0)),
+            takeover: Some((granted_at, 0)),
             due: Vec::new(),
         }
     }
 
     /// Takes over a user as the topics have it. `asked_until` is when somebody surely still asked
-    /// in turn; queues whose turn came after that are asked at once.
+    /// in turn; queues whose turn came after that are asked at once, and so are those of which a
+    /// synchronization or a recovery may be under way.
     pub fn load(&mut self, loaded: Loaded, asked_until: Option<Timestamp>) {
         let now = Timestamp::now();
         let queue = Queue::from_loaded(loaded, asked_until, &self.outside.pace);
         let pause = match asked_until {
+            _ if queue.is_pressing() => Duration::ZERO,
             Some(since) if !self.outside.pace.was_missed(since, now, queue.phase) => {
                 self.outside.pace.until_phase(now, queue.phase)
             }
             _ => Duration::ZERO,
         };
-        if let Some((_, unasked)) = &mut self.granted {
+        if let Some((_, unasked)) = &mut self.takeover {
             *unasked += 1;
         }
         let index = self.insert(queue);
@@ -125,17 +139,19 @@ impl Worker {
                     self.count();
                     // a count of many queues is made more rarely
                     let pause = Duration::from_millis(1000 + self.by_user.len() as u64 / 4);
-                    census.as_mut().reset(Instant::now() + pause);
+                    census.as_mut().reset(Instant::now() + pause.min(LONGEST_CENSUS));
                 }
             }
         }
         self.commands.close();
+        // who waited is told by the end of its channel that the outcome is not known
+        self.waiting.clear();
         while let Some(done) = self.under_way.next().await {
             self.settle(done);
         }
-        self.outside.metrics.census(self.partition, None);
-        self.outside.budget.require(self.partition, 0.0);
-        self.outside.pulse.forget(self.partition);
+        self.outside.metrics.census(self.granted.partition, None);
+        self.outside.budget.require(self.granted.partition, 0.0);
+        self.outside.pulse.forget(self.granted.partition);
     }
 
     fn set(&self, alarm: &mut Pin<Box<Sleep>>) {
@@ -214,7 +230,7 @@ impl Worker {
         let interval = queue.asked.map(|asked| now - asked);
         self.outside.metrics.poll_scheduled(now.saturating_duration_since(queue.due), interval);
         queue.doing = Doing::Busy;
-        let step = queue.step(now, self.partition);
+        let step = queue.step(now, self.granted);
         self.perform(index, step, Some(slot));
     }
 
@@ -229,7 +245,10 @@ impl Worker {
             return;
         };
         queue.doing = Doing::Idle;
-        let next = queue.settle(done.came, &self.outside);
+        if let Came::Replaced { cause, .. } = &done.came {
+            self.outside.metrics.queue_death((*cause).into());
+        }
+        let next = queue.settle(done.came, &self.outside.pace);
         let user = queue.user.clone();
         if next == Next::Gone {
             self.by_user.remove(&user);
@@ -241,7 +260,7 @@ impl Worker {
                 self.arm(index, due);
             }
         }
-        if let Some((_, unasked)) = &mut self.granted {
+        if let Some((_, unasked)) = &mut self.takeover {
             *unasked = unasked.saturating_sub(1);
             self.note_takeover();
         }
@@ -273,9 +292,9 @@ impl Worker {
     }
 
     fn note_takeover(&mut self) {
-        if let Some((granted, 0)) = self.granted {
-            self.outside.metrics.takeover(granted.elapsed());
-            self.granted = None;
+        if let Some((granted_at, 0)) = self.takeover {
+            self.outside.metrics.takeover(granted_at.elapsed());
+            self.takeover = None;
         }
     }
 
@@ -283,12 +302,16 @@ impl Worker {
         let (now, wall) = (Instant::now(), Timestamp::now());
         let mut census = Census::default();
         let mut required = 0.0;
+        let mut asked_until = now;
         for queue in self.queues.iter().flatten() {
+            if matches!(queue.doing, Doing::Waiting(_)) {
+                asked_until = asked_until.min(queue.due);
+            }
             queue.count(&mut census, now, wall, &self.outside.pace);
             required += queue.required_rate(now, &self.outside.pace);
         }
-        self.outside.budget.require(self.partition, required);
-        self.outside.metrics.census(self.partition, Some(census));
-        self.outside.pulse.beat(self.partition, now);
+        self.outside.budget.require(self.granted.partition, required);
+        self.outside.metrics.census(self.granted.partition, Some(census));
+        self.outside.pulse.beat(self.granted.partition, now, asked_until);
     }
 }

@@ -44,8 +44,6 @@ pub struct Outside {
     pub keys: KeyRing,
     /// The intervals.
     pub pace: Pace,
-    /// How long a refused credential is left alone.
-    pub credential_retry: Duration,
     /// Whether Kafka answers.
     pub reach: Reach,
     /// Every number we show.
@@ -65,8 +63,17 @@ pub(super) struct Question {
     pub(super) owner_epoch: i64,
     /// Start of the last answered question.
     pub(super) answered_before: Timestamp,
+    /// The gap that is not reconciled yet.
+    pub(super) open_gap: Option<GapId>,
     /// Whether a question since then may have removed events that never arrived.
     pub(super) is_answer_suspected: bool,
+}
+
+impl Question {
+    /// The gap that a loss belongs to: one that has to be reconciled anyway, or a new one.
+    fn gap(&self, to_reconcile: bool) -> GapId {
+        self.open_gap.clone().filter(|_| to_reconcile).unwrap_or_else(GapId::random)
+    }
 }
 
 /// What is to be done outside.
@@ -116,12 +123,22 @@ pub(super) enum Came {
         /// Whether a synchronization was seen to start (true) or end (false), or to go on.
         sign: Option<bool>,
     },
-    Replaced { queue: QueueId, gap: GapId },
+    /// A dead queue has a successor; why it died.
+    Replaced {
+        queue: QueueId,
+        gap: GapId,
+        cause: Cause,
+    },
     Listed,
     Failed(CallFault),
     Subscribed(Box<Subscription>),
     CredentialChanged(Box<Subscription>),
-    Adopted(Box<Subscription>, QueueId),
+    /// A queue made elsewhere took the place of the old one; perhaps with a gap to close.
+    Adopted {
+        subscription: Box<Subscription>,
+        queue: QueueId,
+        gap: Option<GapId>,
+    },
     NotSubscribed,
     Removed,
     Unchanged,
@@ -175,11 +192,21 @@ pub(super) async fn perform(
 }
 
 async fn ask(outside: &Outside, question: &Question, slot: Option<Slot>) -> Came {
+    let opened = outside.open(&question.of.user, &question.credential);
+    ask_with(outside, question, opened.as_ref(), slot).await
+}
+
+async fn ask_with(
+    outside: &Outside,
+    question: &Question,
+    credential: Option<&Credential>,
+    slot: Option<Slot>,
+) -> Came {
     let started = Instant::now();
     let started_at = Timestamp::now();
-    let asked = match outside.open(&question.of.user, &question.credential) {
+    let asked = match credential {
         Some(opened) => {
-            let bearer = bearer(&opened);
+            let bearer = bearer(opened);
             let asking =
                 outside.source.ask(&question.of.user, bearer, &question.queue, &outside.room);
             asking.await
@@ -201,7 +228,7 @@ async fn ask(outside: &Outside, question: &Question, slot: Option<Slot>) -> Came
         body,
     };
     let lost = |certainty, to_reconcile| Lost {
-        gap_id: GapId::random(),
+        gap_id: question.gap(to_reconcile),
         cause: Cause::AnswerLost,
         certainty,
         from: question.answered_before,
@@ -244,16 +271,14 @@ async fn ask(outside: &Outside, question: &Question, slot: Option<Slot>) -> Came
         Asked::Timeout { sent } | Asked::TransportError { sent } => {
             if !sent {
                 // nothing reached the source, so nothing can have been removed
-                return Came::Failed(CallFault::Retry { what: "the source was not reached".into() });
+                return Came::Failed(CallFault::Retry {
+                    what: "the source was not reached".into(),
+                });
             }
             None
         }
     };
-    let is_answered = matches!(
-        outcome,
-        PollOutcome::Events | PollOutcome::Empty | PollOutcome::EmptyList | PollOutcome::Malformed
-    );
-    if is_answered && question.is_answer_suspected {
+    if outcome.is_answer() && question.is_answer_suspected {
         // before what follows it, as that is the order in which it happened
         let suspected = Change::AnswerLost(
             received(AnswerKind::Events, Vec::new()),
@@ -285,9 +310,9 @@ async fn replace(
         Err(fault) => return Came::Failed(fault),
     };
     lost.to = Timestamp::now();
-    let gap = lost.gap_id.clone();
+    let (gap, cause) = (lost.gap_id.clone(), lost.cause);
     outside.keep(of, Change::QueueReplaced { next: queue.clone(), lost }).await;
-    Came::Replaced { queue, gap }
+    Came::Replaced { queue, gap, cause }
 }
 
 async fn list(
@@ -392,13 +417,34 @@ async fn change(
         outside.journal.keep(question.of, row).await.map_err(unsettled)?;
         return Ok((Came::CredentialChanged(subscription), done));
     };
-    // the old queue is asked once more, with what it was asked with, and then forgotten
+    // the old queue is asked once more, with the new credential, and then forgotten
     let slot = outside.budget.take(Class::Urgent).await;
-    ask(outside, &question, slot.ok()).await;
-    let row = Change::Adopted(subscription.clone(), queue.clone());
-    outside.journal.keep(question.of, row).await.map_err(unsettled)?;
+    let last = ask_with(outside, &question, Some(credential), slot.ok()).await;
     done.queue_id = queue.clone();
-    Ok((Came::Adopted(subscription, queue), done))
+    if let Came::Asked { outcome, listing, .. } = &last
+        && outcome.is_answer()
+    {
+        let gap = listing.clone();
+        let row = Change::Adopted(subscription.clone(), queue.clone());
+        outside.journal.keep(question.of, row).await.map_err(unsettled)?;
+        return Ok((Came::Adopted { subscription, queue, gap }, done));
+    }
+    // what the old queue still held is out of reach
+    let is_dead = matches!(last, Came::Asked { outcome: PollOutcome::Dead, .. });
+    let lost = Lost {
+        gap_id: question.gap(true),
+        cause: if is_dead { Cause::QueueGone } else { Cause::Other },
+        certainty: if is_dead { Certainty::Certain } else { Certainty::Possible },
+        from: question.answered_before,
+        to: Timestamp::now(),
+        to_reconcile: true,
+    };
+    let gap = Some(lost.gap_id.clone());
+    let row = Change::CredentialChanged(subscription.clone());
+    outside.journal.keep(question.of.clone(), row).await.map_err(unsettled)?;
+    let row = Change::QueueReplaced { next: queue.clone(), lost };
+    outside.journal.keep(question.of, row).await.map_err(unsettled)?;
+    Ok((Came::Adopted { subscription, queue, gap }, done))
 }
 
 async fn remove(outside: &Outside, of: RowOf) -> Result<(), Unserved> {

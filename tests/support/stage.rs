@@ -19,7 +19,7 @@ use super::{Kafka, http, read_topic, unique};
 
 /// How long anything may take before a test gives up; no test waits for it in the good case.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-const TOKEN: &str = "admin-token-of-the-tests";
+pub const TOKEN: &str = "admin-token-of-the-tests";
 
 /// One test's world.
 pub struct Stage {
@@ -46,13 +46,25 @@ impl Stage {
 
     /// The same without topics.
     pub async fn bare(name: &str, options: Options, settings: &[(&str, &str)]) -> Self {
-        let kafka = Kafka::shared().await;
+        Self::on(Kafka::shared().await, name, options, settings).await
+    }
+
+    /// The same on a broker of one's own, for a test that stops or pauses it.
+    pub async fn on(
+        kafka: &'static Kafka,
+        name: &str,
+        options: Options,
+        settings: &[(&str, &str)],
+    ) -> Self {
         http();
         let simulator = Simulator::start(options.clone()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), TOKEN).unwrap();
-        std::fs::write(folder.path().join("keys"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n")
-            .unwrap();
+        std::fs::write(
+            folder.path().join("keys"),
+            "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n",
+        )
+        .unwrap();
         std::fs::write(folder.path().join("client-secret"), &options.client_secret).unwrap();
         let path = |file: &str| format!("{:?}", folder.path().join(file).to_str().unwrap());
         let prefix = format!("{}.", unique(name));
@@ -144,7 +156,7 @@ impl Stage {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (opened, door) = tokio::sync::oneshot::channel();
         let written = Arc::clone(&log);
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             let mut opened = Some(opened);
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some((_, address)) = line.split_once("admin api listens address=")
@@ -161,7 +173,7 @@ impl Stage {
         let Ok(Ok(address)) = address else {
             panic!("the door did not open:\n{}", log.lock().unwrap());
         };
-        Bridge { child, url: format!("http://{address}"), log }
+        Bridge { child, url: format!("http://{address}"), log, reading }
     }
 
     /// What is in a topic now, decoded, in the order of partition and offset.
@@ -196,9 +208,13 @@ impl Stage {
     /// `linxo.events`.
     pub async fn drained(&self) -> Vec<Decoded> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while self.simulator.ledger(None).events.iter().any(|event| {
-            event.fate == linxo_kafka_bridge::simulator::Fate::Waiting
-        }) {
+        while self
+            .simulator
+            .ledger(None)
+            .events
+            .iter()
+            .any(|event| event.fate == linxo_kafka_bridge::simulator::Fate::Waiting)
+        {
             assert!(tokio::time::Instant::now() < deadline, "events still wait at the source");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -217,9 +233,15 @@ pub struct Bridge {
     /// The base of its admin API.
     pub url: String,
     log: Arc<Mutex<String>>,
+    reading: tokio::task::JoinHandle<()>,
 }
 
 impl Bridge {
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -233,11 +255,7 @@ impl Bridge {
             if status == 200 {
                 return;
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "not ready: {body}\n{}",
-                self.log()
-            );
+            assert!(tokio::time::Instant::now() < deadline, "not ready: {body}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
@@ -316,13 +334,15 @@ impl Bridge {
     /// Waits for an end that nobody asked for.
     pub async fn ended(&mut self) -> ExitStatus {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        ended.unwrap_or_else(|_| panic!("did not end:\n{}", self.log())).unwrap()
+        let status = ended.unwrap_or_else(|_| panic!("did not end:\n{}", self.log())).unwrap();
+        // its last words may still be on their way
+        (&mut self.reading).await.unwrap();
+        status
     }
 }
 
 /// The path of a user's subscription.
 pub fn path_of(user: &str) -> String {
-    let segment =
-        percent_encoding::utf8_percent_encode(user, percent_encoding::NON_ALPHANUMERIC);
+    let segment = percent_encoding::utf8_percent_encode(user, percent_encoding::NON_ALPHANUMERIC);
     format!("/v1/subscriptions/{segment}")
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::question::{Came, Outside, Step};
+use super::Granted;
+use super::question::{Came, Question, Step};
 use crate::admin::{CredentialKind, LastAnswer, SubscriptionView};
 use crate::credential::SealedCredential;
 use crate::gap::{Cause, Certainty};
@@ -51,8 +52,8 @@ enum Need {
     Nothing,
     /// The queue is dead: a new one has to be made.
     NewQueue(Cause),
-    /// The present state has to be listed to close this gap, not before the moment.
-    Listing(GapId, Instant),
+    /// The present state has to be listed to close the open gap, not before the moment.
+    Listing(Instant),
 }
 
 /// What follows a step.
@@ -94,6 +95,8 @@ pub(super) struct Queue {
     active_until: Option<Instant>,
     last: Option<LastAnswer>,
     need: Need,
+    /// The gap that was published and is not reconciled yet; further losses until then widen it.
+    open_gap: Option<GapId>,
     blocked: Option<&'static str>,
     /// Whether the credential was refused since the last answer.
     was_refused: bool,
@@ -108,25 +111,27 @@ pub(super) struct Queue {
 impl Queue {
     /// A user of the topics. After a restart nobody knows when it was asked last: not before one
     /// keep-alive interval ahead of `asked_until`, nor before the state was written.
-    pub(super) fn from_loaded(
-        loaded: Loaded,
-        asked_until: Option<Timestamp>,
-        pace: &Pace,
-    ) -> Self {
+    pub(super) fn from_loaded(loaded: Loaded, asked_until: Option<Timestamp>, pace: &Pace) -> Self {
         let Loaded { subscription, state } = loaded;
         let known = state.asked_at.unwrap_or(subscription.created_at);
         let asked_at = asked_until
             .map(|until| Timestamp(until.0 - pace.keep_alive.as_millis() as i64))
             .map_or(known, |least| least.max(known));
         let need = match state.recovery {
-            Some(recovery) => Need::Listing(recovery.gap_id, Instant::now()),
+            Some(_) => Need::Listing(Instant::now()),
             None => Need::Nothing,
         };
+        let open_gap = state.recovery.map(|recovery| recovery.gap_id);
+        // a synchronization that ran when the last owner wrote may still run
+        let sign = state.asked_at.unwrap_or_default().max(subscription.created_at);
+        let active_for = pace.active_for.saturating_sub(Timestamp::now().since(sign));
         let mut queue = Self::new(&subscription, asked_at);
+        queue.active_until = (!active_for.is_zero()).then(|| Instant::now() + active_for);
         queue.queue = state.queue_id;
         queue.generation = state.generation;
         queue.owner_epoch = state.owner_epoch;
         queue.need = need;
+        queue.open_gap = open_gap;
         queue.is_subscribing = false;
         queue
     }
@@ -166,6 +171,7 @@ impl Queue {
             active_until: None,
             last: None,
             need: Need::Nothing,
+            open_gap: None,
             blocked: None,
             was_refused: false,
             is_answer_suspected: false,
@@ -175,16 +181,22 @@ impl Queue {
         }
     }
 
+    /// Whether the queue waits for no phase: a synchronization may run, or a recovery was begun.
+    pub(super) fn is_pressing(&self) -> bool {
+        self.active_until.is_some() || self.need != Need::Nothing
+    }
+
     /// Whether the first PUT is still under way, so that nobody may see the user yet.
     pub(super) fn is_subscribing(&self) -> bool {
         self.is_subscribing
     }
 
     /// Whom rows of this queue are about.
-    pub(super) fn row_of(&self, partition: i32) -> RowOf {
+    pub(super) fn row_of(&self, granted: Granted) -> RowOf {
         RowOf {
             user: self.user.clone(),
-            partition,
+            partition: granted.partition,
+            grant: granted.token,
             subscription_id: self.subscription_id.clone(),
         }
     }
@@ -193,7 +205,7 @@ impl Queue {
     pub(super) fn class(&self, now: Instant, pace: &Pace) -> Class {
         match &self.need {
             Need::NewQueue(_) => Class::Urgent,
-            Need::Listing(_, at) if *at <= now => Class::Reconciliation,
+            Need::Listing(at) if *at <= now => Class::Reconciliation,
             Need::Nothing | Need::Listing(..) => {
                 pace.class(self.age(now), self.active_until.is_some_and(|until| now < until))
             }
@@ -206,48 +218,48 @@ impl Queue {
     }
 
     /// What to do now.
-    pub(super) fn step(&self, now: Instant, partition: i32) -> Step {
-        let user = self.row_of(partition);
+    pub(super) fn step(&self, now: Instant, granted: Granted) -> Step {
+        let user = self.row_of(granted);
         let credential = self.credential.clone();
         match &self.need {
             Need::NewQueue(cause) => {
-                Step::Replace { of: user, credential, lost: self.lost(*cause, true) }
+                Step::Replace { of: user, credential, lost: self.lost(*cause) }
             }
-            Need::Listing(gap, at) if *at <= now => Step::List {
+            Need::Listing(at) if *at <= now => Step::List {
                 of: user,
                 credential,
-                gap: gap.clone(),
+                gap: self.open_gap.clone().unwrap_or_else(GapId::random),
                 queue: self.queue.clone(),
                 generation: self.generation,
                 owner_epoch: self.owner_epoch,
             },
-            Need::Nothing | Need::Listing(..) => Step::Ask(self.question(partition)),
+            Need::Nothing | Need::Listing(..) => Step::Ask(self.question(granted)),
         }
     }
 
     /// A question to the queue as it is.
-    pub(super) fn question(&self, partition: i32) -> super::question::Question {
-        super::question::Question {
-            of: self.row_of(partition),
+    pub(super) fn question(&self, granted: Granted) -> Question {
+        Question {
+            of: self.row_of(granted),
             credential: self.credential.clone(),
             queue: self.queue.clone(),
             generation: self.generation,
             owner_epoch: self.owner_epoch,
             answered_before: self.asked_at,
+            open_gap: self.open_gap.clone(),
             is_answer_suspected: self.is_answer_suspected,
         }
     }
 
     /// Takes in what a step came to; answers when the next one is due.
-    pub(super) fn settle(&mut self, came: Came, outside: &Outside) -> Next {
+    pub(super) fn settle(&mut self, came: Came, pace: &Pace) -> Next {
         let now = Instant::now();
-        let pace = &outside.pace;
         match came {
             Came::Asked { outcome, started, started_at, retry_after, listing, sign } => {
                 self.last = Some(LastAnswer { at: Timestamp::now(), outcome });
-                self.settle_asked(outcome, started, started_at, now, outside);
+                self.settle_asked(outcome, started, started_at, now, pace);
                 if let Some(gap) = listing {
-                    self.need = Need::Listing(gap, now);
+                    self.open(gap, now);
                 }
                 match sign {
                     Some(true) => self.active_until = Some(now + pace.active_for),
@@ -255,20 +267,20 @@ impl Queue {
                     None => {}
                 }
                 if let Some(pause) = retry_after {
-                    return Next::At(now + pause.min(pace.keep_alive));
+                    return Next::At(self.not_too_late(now, pause, pace));
                 }
             }
-            Came::Replaced { queue, gap } => {
-                outside.metrics.queue_death(self.death_cause(pace).into());
+            Came::Replaced { queue, gap, .. } => {
                 self.adopt(queue, now, pace);
-                self.need = Need::Listing(gap, now);
+                self.open(gap, now);
             }
             Came::Listed => {
                 self.need = Need::Nothing;
+                self.open_gap = None;
                 self.failures = 0;
                 self.active_until = Some(now + pace.active_for);
             }
-            Came::Failed(fault) => return self.fail(&fault, now, outside),
+            Came::Failed(fault) => return self.fail(&fault, now, pace),
             Came::Subscribed(subscription) => {
                 *self = Self::new(&subscription, subscription.created_at);
                 self.is_subscribing = false;
@@ -282,17 +294,20 @@ impl Queue {
                     return Next::At(now);
                 }
             }
-            Came::Adopted(subscription, queue) => {
+            Came::Adopted { subscription, queue, gap } => {
                 self.credential = HeldCredential::of(&subscription);
-                self.blocked = None;
-                self.need = Need::Nothing;
                 self.adopt(queue, now, pace);
+                match gap {
+                    Some(gap) => self.open(gap, now),
+                    None if self.open_gap.is_some() => self.need = Need::Listing(now),
+                    None => self.need = Need::Nothing,
+                }
                 return Next::At(now);
             }
             Came::NotSubscribed | Came::Removed => return Next::Gone,
             Came::Unchanged => {}
         }
-        Next::At(self.next_due(now, outside))
+        Next::At(self.next_due(now, pace))
     }
 
     /// Expects a synchronization: asked often for a while, from `now` on.
@@ -302,13 +317,7 @@ impl Queue {
     }
 
     /// Counts this queue.
-    pub(super) fn count(
-        &self,
-        census: &mut Census,
-        now: Instant,
-        wall: Timestamp,
-        pace: &Pace,
-    ) {
+    pub(super) fn count(&self, census: &mut Census, now: Instant, wall: Timestamp, pace: &Pace) {
         match self.condition() {
             QueueCondition::Subscribing => census.subscribing += 1,
             QueueCondition::Recovering => census.recovering += 1,
@@ -328,7 +337,7 @@ impl Queue {
     }
 
     /// What the admin API shows.
-    pub(super) fn view(&self, partition: i32, outside: &Outside) -> SubscriptionView {
+    pub(super) fn view(&self, partition: i32, owner: &str, pace: &Pace) -> SubscriptionView {
         let (now, wall) = (Instant::now(), Timestamp::now());
         let next_due = self.due.saturating_duration_since(now).as_millis() as i64;
         SubscriptionView {
@@ -337,12 +346,11 @@ impl Queue {
             queue_id: self.queue.clone(),
             generation: self.generation.unsigned_abs(),
             partition,
-            owner: outside.instance_id.clone(),
+            owner: owner.to_owned(),
             state: self.condition(),
             blocked_reason: self.blocked.map(str::to_owned),
             last_answer: self.last,
-            headroom: (!matches!(self.need, Need::NewQueue(_)))
-                .then(|| self.headroom(now, &outside.pace)),
+            headroom: (!matches!(self.need, Need::NewQueue(_))).then(|| self.headroom(now, pace)),
             next_due: (self.doing == Doing::Idle).then_some(Timestamp(wall.0 + next_due)),
             credential: match self.credential {
                 HeldCredential::Client => CredentialKind::Client,
@@ -369,7 +377,7 @@ impl Queue {
         started: Instant,
         started_at: Timestamp,
         now: Instant,
-        outside: &Outside,
+        pace: &Pace,
     ) {
         match outcome {
             PollOutcome::Events
@@ -392,9 +400,11 @@ impl Queue {
             }
             PollOutcome::Dead => {
                 self.failures = 0;
-                self.need = Need::NewQueue(self.death_cause(&outside.pace));
+                // the source looked: the credential, if it was refused before, is not now
+                self.blocked = None;
+                self.need = Need::NewQueue(self.death_cause(pace));
                 tracing::warn!(
-                    user = %self.user, queue = %self.queue, cause = self.death_cause(&outside.pace).as_str(),
+                    user = %self.user, queue = %self.queue, cause = self.death_cause(pace).as_str(),
                     "queue died, making a new one"
                 );
             }
@@ -410,15 +420,16 @@ impl Queue {
         }
     }
 
-    fn fail(&mut self, fault: &CallFault, now: Instant, outside: &Outside) -> Next {
+    fn fail(&mut self, fault: &CallFault, now: Instant, pace: &Pace) -> Next {
         self.failures = self.failures.saturating_add(1);
-        let pace = &outside.pace;
         let pause = match fault {
             CallFault::Refused { .. } => {
                 self.block("the credential is refused");
-                return Next::At(now + outside.credential_retry);
+                return Next::At(now + pace.credential_retry);
             }
-            CallFault::Throttled { retry_after: Some(pause) } => (*pause).min(pace.keep_alive),
+            CallFault::Throttled { retry_after: Some(pause) } => {
+                return Next::At(self.not_too_late(now, *pause, pace));
+            }
             CallFault::Throttled { retry_after: None }
             | CallFault::Retry { .. }
             | CallFault::Unusable { .. } => self.backoff(),
@@ -426,21 +437,20 @@ impl Queue {
         if matches!(fault, CallFault::Unusable { .. }) {
             tracing::error!(user = %self.user, queue = %self.queue, %fault, "recovery does not get on");
         }
-        if let Need::Listing(_, at) = &mut self.need {
+        if let Need::Listing(at) = &mut self.need {
             // the queue itself goes on being asked until the listing is tried again
             *at = now + pause;
-            return Next::At(self.next_due(now, outside));
+            return Next::At(self.next_due(now, pace));
         }
         Next::At(now + pause)
     }
 
-    fn next_due(&self, now: Instant, outside: &Outside) -> Instant {
-        let pace = &outside.pace;
+    fn next_due(&self, now: Instant, pace: &Pace) -> Instant {
         let keep_alive_at = self.asked.map(|asked| asked + pace.keep_alive);
         let due = if matches!(self.need, Need::NewQueue(_)) && self.blocked.is_none() {
             now
         } else if self.blocked.is_some() {
-            now + outside.credential_retry
+            now + pace.credential_retry
         } else if self.failures > 0 {
             let retry = now + self.backoff();
             keep_alive_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
@@ -456,14 +466,29 @@ impl Queue {
             }
         };
         match &self.need {
-            Need::Listing(_, at) => due.min((*at).max(now)),
+            Need::Listing(at) => due.min((*at).max(now)),
             Need::Nothing | Need::NewQueue(_) => due,
+        }
+    }
+
+    fn open(&mut self, gap: GapId, now: Instant) {
+        self.open_gap = Some(gap);
+        self.need = Need::Listing(now);
+    }
+
+    /// After a pause that the source asked for, but never so late that the queue is in danger: when
+    /// it becomes urgent it is asked all the same, and then every backoff.
+    fn not_too_late(&self, now: Instant, pause: Duration, pace: &Pace) -> Instant {
+        match self.urgent_at(pace) {
+            Some(urgent_at) => (now + pause).min(urgent_at.max(now + self.backoff())),
+            None => now + pause.min(self.backoff()),
         }
     }
 
     fn adopt(&mut self, queue: QueueId, now: Instant, pace: &Pace) {
         self.queue = queue;
         self.generation += 1;
+        self.blocked = None;
         self.asked = Some(now);
         self.asked_at = Timestamp::now();
         self.failures = 0;
@@ -497,14 +522,14 @@ impl Queue {
         }
     }
 
-    fn lost(&self, cause: Cause, to_reconcile: bool) -> Lost {
+    fn lost(&self, cause: Cause) -> Lost {
         Lost {
-            gap_id: GapId::random(),
+            gap_id: self.open_gap.clone().unwrap_or_else(GapId::random),
             cause,
             certainty: Certainty::Certain,
             from: self.asked_at,
             to: Timestamp::now(),
-            to_reconcile,
+            to_reconcile: true,
         }
     }
 
@@ -530,3 +555,6 @@ impl HeldCredential {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! One measured run: the real program, 5,000 users, a simulated source in a process of its own, one
+//! broker. Prints figures; asserts nothing, since the machines are noisy.
+//!
+//! `cargo bench --bench measured_run`, or `make figures` for all.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a run that fails says so by panic")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use linxo_kafka_bridge::simulator::Options;
+use serde_json::{Value, json};
+use support::{Reader, Stage, http, path_of};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+const USERS: usize = 5_000;
+const POLL_EVERY: &str = "500ms";
+const BURST: usize = 40;
+
+/// A simulated source in a process of its own, so that its CPU is not the bridge's.
+struct Source {
+    child: Child,
+    base: String,
+}
+
+impl Source {
+    async fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_linxo-simulator"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.next_line().await.unwrap().unwrap();
+        let base = line.strip_prefix("listening on ").unwrap().trim().to_owned();
+        Self { child, base }
+    }
+
+    async fn call(&self, path: &str, body: Value) {
+        let url = format!("{}/control/{path}", self.base);
+        let answer = http().post(url).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+}
+
+/// CPU seconds and resident bytes of a process.
+fn usage(pid: u32) -> (f64, u64) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    let pages: u64 = fields[21].parse().unwrap();
+    (ticks / 100.0, pages * 4096)
+}
+
+#[tokio::main]
+async fn main() {
+    let options = Options::default();
+    let source = Source::start().await;
+    let mut stage = Stage::bare("measured", options.clone(), &[]).await;
+    stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.base));
+    stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.base));
+    stage.set("polling.keep_alive", &format!("{POLL_EVERY:?}"));
+    stage.set("polling.active", &format!("{POLL_EVERY:?}"));
+    stage.set("topics.partitions", "64");
+    stage.set("topics.event_partitions", "12");
+    assert!(stage.run(&["topics", "create"]).await.status.success());
+    let bridge = stage.bridge().await;
+    let pid = bridge.pid();
+    let before = usage(pid).1;
+
+    let users: Vec<String> = (0..USERS).map(|user| format!("user-{user:05}")).collect();
+    let began = Instant::now();
+    for chunk in users.chunks(50) {
+        let mut puts = JoinSet::new();
+        for user in chunk {
+            let url = format!("{}{}", bridge.url, path_of(user));
+            puts.spawn(async move {
+                let body = json!({"credential": {"type": "client"}});
+                let put = http().put(url).bearer_auth(support::TOKEN).json(&body);
+                assert_eq!(put.send().await.unwrap().status(), 201);
+            });
+        }
+        while let Some(put) = puts.join_next().await {
+            put.unwrap();
+        }
+    }
+    let took = began.elapsed();
+    println!("subscribed {USERS} users in {took:.1?}: {:.0} per second", rate(USERS, took));
+
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let memory = usage(pid).1;
+    println!(
+        "resident: {:.1} MB, {:.0} bytes per queue above the {:.1} MB before them",
+        memory as f64 / 1e6,
+        memory.saturating_sub(before) as f64 / USERS as f64,
+        before as f64 / 1e6
+    );
+
+    let polls = "linxo_bridge_polls_total{outcome=\"empty\"}";
+    let (cpu, counted) = (usage(pid).0, bridge.metric(polls).await);
+    let began = Instant::now();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let polled = bridge.metric(polls).await - counted;
+    let bridge_per_poll = (usage(pid).0 - cpu) / polled * 1e6;
+    let per_second = polled / began.elapsed().as_secs_f64();
+    println!("quiet: {per_second:.0} polls per second, {bridge_per_poll:.1} us of CPU each");
+
+    light_load(&stage, &source, &users).await;
+    burst(&bridge, &source, &users, pid).await;
+    bridge.stop().await;
+
+    let bare = bare_loop(&source, &options, per_second).await;
+    println!(
+        "bare loop of the same client at the same rate: {bare:.1} us of CPU a request; the bridge \
+         takes {:.2} times that",
+        bridge_per_poll / bare
+    );
+    drop(source.child);
+}
+
+/// Ten events a second: how long until a committed reader has them.
+async fn light_load(stage: &Stage, source: &Source, users: &[String]) {
+    let topic = stage.topic("linxo.events");
+    let mut reader = Reader::of(stage.kafka.bootstrap_servers(), &topic);
+    let reading = tokio::spawn(async move {
+        let mut delays = Vec::new();
+        while delays.len() < 300 {
+            let record = reader.next().await;
+            delays.push(now_millis() - record.timestamp);
+        }
+        delays
+    });
+    for turn in 0..300 {
+        let user = &users[turn * 7919 % users.len()];
+        source.call("push", json!({"user": user, "events": 1})).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut delays = reading.await.unwrap();
+    delays.sort_unstable();
+    println!(
+        "light load: answer received to seen by a committed reader, p50 {} ms, p99 {} ms, of {}",
+        delays[delays.len() / 2],
+        delays[delays.len() * 99 / 100],
+        delays.len()
+    );
+}
+
+/// Many events at once for everybody: how fast they are published.
+async fn burst(bridge: &support::Bridge, source: &Source, users: &[String], pid: u32) {
+    let published = "linxo_bridge_events_published_total{kind=\"event\"}";
+    let before = bridge.metric(published).await;
+    let (cpu, began) = (usage(pid).0, Instant::now());
+    for chunk in users.chunks(50) {
+        let mut pushes = JoinSet::new();
+        for user in chunk {
+            let url = format!("{}/control/push", source.base);
+            let body = json!({"user": user, "events": BURST});
+            pushes
+                .spawn(async move { http().post(url).json(&body).send().await.unwrap().status() });
+        }
+        while let Some(pushed) = pushes.join_next().await {
+            assert!(pushed.unwrap().is_success());
+        }
+    }
+    let pushed_in = began.elapsed();
+    let wanted = (users.len() * BURST) as f64;
+    while bridge.metric(published).await - before < wanted {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let took = began.elapsed();
+    let cpu = usage(pid).0 - cpu;
+    println!(
+        "burst: {wanted} events made in {pushed_in:.1?}, published in {took:.1?}: {:.0} per second, \
+         {:.1} us of the bridge's CPU each, polls included",
+        wanted / took.as_secs_f64(),
+        cpu / wanted * 1e6
+    );
+}
+
+/// What a request costs that does nothing else: the same client, the same source, the same rate.
+async fn bare_loop(source: &Source, options: &Options, per_second: f64) -> f64 {
+    let token: Value = http()
+        .post(format!("{}/auth/token", source.base))
+        .json(&json!({
+            "grant_type": "client_credentials",
+            "client_id": options.client_id,
+            "client_secret": options.client_secret,
+        }))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
+    // a runtime of one thread, as the bridge has
+    let (base, pace) = (source.base.clone(), per_second);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let client = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build().unwrap();
+            let user = "bare";
+            let subscribed = client
+                .post(format!("{base}/v2.1/queues/subscribe"))
+                .header("authorization", &bearer)
+                .header("x-linxo-user-id", user)
+                .json(&json!({"topics": ["connections"]}))
+                .send()
+                .await
+                .unwrap();
+            let location = subscribed.headers()["location"].to_str().unwrap().to_owned();
+            let url: reqwest::Url = format!("{base}/v2.1{location}").parse().unwrap();
+            let authorization: reqwest::header::HeaderValue = bearer.parse().unwrap();
+            let pid = std::process::id();
+            let (cpu, began) = (usage(pid).0, Instant::now());
+            let mut made = 0_u32;
+            let mut tick = tokio::time::interval(Duration::from_millis(16));
+            let mut asking = JoinSet::new();
+            while began.elapsed() < Duration::from_secs(15) {
+                tick.tick().await;
+                let due = (began.elapsed().as_secs_f64() * pace) as u32;
+                while made < due {
+                    made += 1;
+                    let request = client
+                        .get(url.clone())
+                        .header("authorization", authorization.clone())
+                        .header("x-linxo-user-id", user);
+                    asking.spawn(async move { request.send().await.unwrap().status() });
+                }
+                while let Some(asked) = asking.try_join_next() {
+                    assert_eq!(asked.unwrap(), 204);
+                }
+            }
+            while let Some(asked) = asking.join_next().await {
+                assert_eq!(asked.unwrap(), 204);
+            }
+            (usage(pid).0 - cpu) / f64::from(made) * 1e6
+        })
+    })
+    .join()
+    .unwrap()
+}
+
+fn rate(count: usize, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
+fn now_millis() -> i64 {
+    linxo_kafka_bridge::ids::Timestamp::now().0
+}
