@@ -47,7 +47,7 @@ pub struct Options {
     /// Show what the bridge logs, on stderr; a level, or target=level with commas between.
     #[arg(
         long, value_name = "FILTER", num_args = 0..=1, require_equals = true,
-        default_missing_value = "info,librdkafka=off"
+        default_missing_value = "info"
     )]
     pub log: Option<String>,
 }

@@ -22,11 +22,11 @@ use super::back_end::BackEnd;
 use super::topics::PARTITIONS;
 use crate::config::Config;
 use crate::credential::KeyRing;
-use crate::kafka::Clients;
+use crate::kafka::{Clients, DEFAULT_MAX_MESSAGE};
 use crate::record::Topics;
 use crate::service::{self, ServiceError, Setting};
 use crate::simulator::{self, Running, Simulator};
-use crate::topics::{DEFAULT_MAX_MESSAGE, Shape, wanted};
+use crate::topics::{Shape, wanted};
 
 /// How long the simulated source keeps a queue that nobody asks: the real one, 15 minutes.
 pub(super) const QUEUE_LIFETIME: Duration = Duration::from_secs(30);
