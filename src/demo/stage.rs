@@ -31,6 +31,8 @@ use crate::topics::{Shape, wanted};
 /// How long the simulated source keeps a queue that nobody asks: the real one, 15 minutes.
 pub(super) const QUEUE_LIFETIME: Duration = Duration::from_secs(30);
 const TOKEN: &str = "token-of-the-demo";
+/// The cluster's thread now and then sleeps a second over a call that comes right after another.
+const BREATH: Duration = Duration::from_millis(3);
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// A folder of our own below the system's for temporary files.
@@ -119,6 +121,7 @@ impl Stage {
         let config = Config::from_toml(&text, std::iter::empty())?;
         let mut limits = HashMap::new();
         for topic in wanted(&config.topics) {
+            tokio::time::sleep(BREATH).await;
             cluster.create_topic(&topic.name, topic.partitions, 1)?;
             limits.insert(topic.name, DEFAULT_MAX_MESSAGE);
         }
