@@ -122,7 +122,7 @@ pub async fn run(options: Options) -> ExitCode {
     };
     let played = tokio::select! {
         played = play(&options, &folder, &watchdog, &mut screen) => played,
-        _ = tokio::signal::ctrl_c() => return ExitCode::FAILURE,
+        () = interrupted() => return ExitCode::FAILURE,
     };
     watchdog.now("taking everything down");
     match played {
@@ -173,6 +173,18 @@ async fn play(
     summary::show(&verdict, &told, screen);
     stage.simulator.stop().await;
     Ok(verdict.agrees())
+}
+
+/// Resolves at SIGINT or SIGTERM, so that the folder is removed then too.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 fn failed(screen: &mut Screen, error: &DemoError) -> ExitCode {
