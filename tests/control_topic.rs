@@ -1,7 +1,7 @@
 //! What is kept of a user in Kafka: the wish, sealed; the state; both gone together; and all of it
 //! read to the end by whoever takes over.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panic")]
 
 mod support;
 
@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use apache_avro::Schema;
-use apache_avro::types::Value as Avro;
 use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
 use linxo_kafka_bridge::simulator::{FAKE_SECRET, Options, Sync};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -115,7 +115,10 @@ async fn a_credential_is_nowhere_in_clear_and_opens_again_after_a_restart() {
     let bridge = stage.bridge().await;
     put_token(&bridge, "user", &token).await;
     stage.simulator.start_sync("user", &Sync { extras: true, ..Sync::default() }).unwrap();
-    stage.simulator.push("user", &format!("{{\"id\": 7, \"password\": \"{FAKE_SECRET}\"}}")).unwrap();
+    stage
+        .simulator
+        .push("user", &format!("{{\"id\": 7, \"password\": \"{FAKE_SECRET}\"}}"))
+        .unwrap();
     stage.drained_less(1).await;
     let first_log = bridge.log();
     let (_, metrics) = bridge.get("/metrics").await;
@@ -310,6 +313,7 @@ async fn a_predecessors_open_transaction_is_waited_for_and_what_it_commits_is_se
         assert_eq!(stage.read("linxo.events").await.len(), 0);
         let (status, body) = bridge.get("/readyz").await;
         assert_eq!(status, 503, "{body}");
+        assert!(body.to_string().contains("reading 4 partitions"), "{body}");
         assert_eq!(bridge.get("/livez").await.0, 200);
     }
     assert_eq!(questions(&stage, "known"), asked, "nobody is asked before all is read");

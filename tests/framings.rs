@@ -186,8 +186,7 @@ async fn strangers_understand(stage: &Stage, schemas: Schemas<'_>, version: Vers
     {
         let of_key: Vec<&Value> = gaps.iter().filter(|gap| gap["key"] == key).collect();
         assert_eq!(of_key.len(), 2, "{key}: open, then reconciled");
-        for ((gap, after), is_reconciled) in
-            of_key.into_iter().zip(stands_after).zip([false, true])
+        for ((gap, after), is_reconciled) in of_key.into_iter().zip(stands_after).zip([false, true])
         {
             assert_eq!(gap["schema"], "com.linxo.bridge.Gap");
             let mut value = gap["value"].clone();
