@@ -113,8 +113,7 @@ async fn a_bridge_that_may_only_look_up_is_content_with_what_others_registered()
     }
 
     for (topic, kind) in SCHEMAS {
-        let (status, answer) =
-            registry.register(&subject(&stage, topic), &schema_text(kind)).await;
+        let (status, answer) = registry.register(&subject(&stage, topic), &schema_text(kind)).await;
         assert_eq!(status, 200, "{answer}");
     }
     let bridge = stage.bridge().await;
@@ -215,8 +214,7 @@ async fn states_that_an_older_version_wrote_are_read_after_a_restart() {
     assert_eq!(last.value["connections"][0]["sequence"], events);
     let present = Schema::parse_str(&schema_text("queue_state")).unwrap();
     let older = Schema::parse_str(&older_queue_state()).unwrap();
-    let reader =
-        GenericDatumReader::builder(&present).reader_schema(&older).build().unwrap();
+    let reader = GenericDatumReader::builder(&present).reader_schema(&older).build().unwrap();
     let value = last.record.value.as_deref().unwrap();
     let state = reader.read_value(&mut &value[5..]).unwrap();
     let writer = GenericDatumWriter::builder(&older).build().unwrap();

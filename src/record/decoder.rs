@@ -46,12 +46,15 @@ impl Decoder {
     pub fn new(framing: &Framing, topics: &Topics) -> Result<Self, RecordError> {
         let mut by_fingerprint = HashMap::new();
         for (kind, text) in RELEASED {
-            let schema = Schema::parse_str(text)
-                .map_err(|source| RecordError::OwnSchema { kind, source: Arc::new(source) })?;
-            by_fingerprint.insert(fingerprint(&schema), Written::Otherwise(Box::new(schema)));
+            let own = |source| RecordError::OwnSchema { kind, source: Arc::new(source) };
+            let schema = Schema::parse_str(text).map_err(own)?;
+            let fingerprint = fingerprint(&schema).map_err(own)?;
+            by_fingerprint.insert(fingerprint, Written::Otherwise(Box::new(schema)));
         }
         for kind in RecordKind::ALL {
-            by_fingerprint.insert(fingerprint(present(kind)?), Written::Present(kind));
+            let own = |source| RecordError::OwnSchema { kind, source: Arc::new(source) };
+            let fingerprint = fingerprint(present(kind)?).map_err(own)?;
+            by_fingerprint.insert(fingerprint, Written::Present(kind));
         }
         let mut by_id = HashMap::new();
         if let Framing::Confluent { ids } = framing {
@@ -75,9 +78,9 @@ impl Decoder {
     /// # Errors
     /// `BadSchema`, when it is no schema.
     pub fn learn(&mut self, id: u32, schema_text: &str) -> Result<(), RecordError> {
-        let schema = Schema::parse_str(schema_text)
-            .map_err(|source| RecordError::BadSchema { id, source: Box::new(source) })?;
-        let known = self.by_fingerprint.get(&fingerprint(&schema));
+        let bad = |source| RecordError::BadSchema { id, source: Box::new(source) };
+        let schema = Schema::parse_str(schema_text).map_err(bad)?;
+        let known = self.by_fingerprint.get(&fingerprint(&schema).map_err(bad)?);
         let written = match known {
             Some(Written::Present(kind)) => Written::Present(*kind),
             Some(Written::Otherwise(_)) | None => Written::Otherwise(Box::new(schema)),
