@@ -171,6 +171,11 @@ impl TopicDesk {
         fitness_of(&self.describe().await?, &self.topics)
     }
 
+    /// `max.message.bytes` by topic, of the topics that are there and say it.
+    pub async fn limits(&self) -> Result<HashMap<String, usize>, TopicError> {
+        Ok(limits_of(&self.describe().await?))
+    }
+
     /// The partitions of each wanted topic that is there. The client's call blocks, and while the
     /// cluster is away it does so for all of its time: not on the thread that answers `/livez`.
     async fn partitions(&self) -> Result<HashMap<String, i32>, TopicError> {
@@ -295,12 +300,16 @@ pub fn fitness_of(
     if !faults.is_empty() {
         return Err(TopicError::Unfit(faults));
     }
+    Ok(Shape { partitions: control.unwrap_or(1), limits: limits_of(described) })
+}
+
+fn limits_of(described: &[(Wanted, Option<Found>)]) -> HashMap<String, usize> {
     let limits = described.iter().filter_map(|(wanted, found)| {
         let found = found.as_ref()?;
         let (_, limit) = found.settings.iter().find(|(key, _)| key == "max.message.bytes")?;
         Some((wanted.name.clone(), limit.parse().ok()?))
     });
-    Ok(Shape { partitions: control.unwrap_or(1), limits: limits.collect() })
+    limits.collect()
 }
 
 fn options() -> AdminOptions {

@@ -194,16 +194,13 @@ label! {
 }
 
 impl PollOutcome {
-    /// Whether the queue answered, and so lives on for another life: a 200 or 204 head came back.
+    /// Whether the queue answered, and so lives on for another life: a 200 or 204 head came back,
+    /// and no page in place of a list, which something before the queue may have sent.
     pub const fn is_answer(self) -> bool {
         match self {
-            Self::Events
-            | Self::Empty
-            | Self::EmptyList
-            | Self::Broken
-            | Self::Oversized
-            | Self::Malformed => true,
-            Self::Dead
+            Self::Events | Self::Empty | Self::EmptyList | Self::Broken | Self::Oversized => true,
+            Self::Malformed
+            | Self::Dead
             | Self::Unauthorized
             | Self::Forbidden
             | Self::Throttled

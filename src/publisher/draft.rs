@@ -17,7 +17,7 @@ use super::dead_letter::{self, Letter};
 use super::outbox::{Outbox, Outgoing, SendFault};
 use super::tally::Tally;
 use crate::event::{self, ListedConnection, RaisedAction, SourceEvent};
-use crate::gap::Gap;
+use crate::gap::{Cause, Certainty, Gap};
 use crate::ids::{ConnectionId, GapId, QueueId, Timestamp, UserId};
 use crate::journal::{Answer, AnswerKind, Change, Lost, Row, RowOf, Settled, Unsettled};
 use crate::kafka::MESSAGE_OVERHEAD;
@@ -199,7 +199,10 @@ impl<'a> Draft<'a> {
     ) -> Result<(), SendFault> {
         let elements = match event::decode_answer(&answer.body) {
             Ok(elements) => elements,
-            Err(fault) => return self.dead(of, answer, fault.into(), &answer.body, out),
+            Err(fault) => {
+                self.dead(of, answer, fault.into(), &answer.body, out)?;
+                return self.suspect(of, answer, out);
+            }
         };
         self.tally.received += elements.len() as u64;
         for element in &elements {
@@ -277,7 +280,7 @@ impl<'a> Draft<'a> {
             + MESSAGE_OVERHEAD;
         let limit = std::iter::once(TopicRole::Events)
             .chain(roles())
-            .map(|role| pen.limit(pen.topics.name(role)))
+            .map(|role| pen.limits.of(pen.topics.name(role)))
             .min()
             .unwrap_or_default();
         self.datum.clear();
@@ -350,7 +353,7 @@ impl<'a> Draft<'a> {
             reason,
             bytes: &self.pen.redaction.redact(bytes),
         };
-        dead_letter::send(&letter, topic, self.pen.limit(topic), out)?;
+        dead_letter::send(&letter, topic, self.pen.limits.of(topic), out)?;
         self.tally.dead_letters.push(reason);
         Ok(())
     }
@@ -373,6 +376,25 @@ impl<'a> Draft<'a> {
             None => new_recovery(lost, &answer.queue, answer.generation, None),
         };
         self.gaps(of, &recovery, None, false, out)
+    }
+
+    /// Publishes that an answer which is no list of events may have cost some.
+    fn suspect(
+        &mut self,
+        of: &RowOf,
+        answer: &Answer,
+        out: &mut impl Outbox,
+    ) -> Result<(), SendFault> {
+        let from = self.state(of).and_then(|state| state.asked_at).unwrap_or(answer.asked_at);
+        let lost = Lost {
+            gap_id: GapId::random(),
+            cause: Cause::AnswerLost,
+            certainty: Certainty::Possible,
+            from,
+            to: answer.received_at,
+            to_reconcile: false,
+        };
+        self.lost(of, answer, &lost, out)
     }
 
     fn replaced(

@@ -10,12 +10,15 @@
 //!   and the position read back says which way it went: nothing is published twice;
 //! - rows are never dropped because Kafka is away: they wait, however long that takes;
 //! - a position that is neither ours nor the one found at the start ends the
-//!   process: two processes would be using one journal.
+//!   process: two processes would be using one journal;
+//! - a topic that takes less than it did is noticed by its refusal, and what no longer fits is shed,
+//!   cut or made a dead letter.
 //!
 //! Knows nothing of: the source, schedules.
 
 mod dead_letter;
 mod draft;
+mod limits;
 mod outbox;
 mod position;
 mod producer;
@@ -24,7 +27,6 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -34,12 +36,13 @@ use crate::assignment::Ownership;
 use crate::event::Redaction;
 use crate::ids::JournalId;
 use crate::journal::Row;
-use crate::kafka::{Clients, DEFAULT_MAX_MESSAGE};
+use crate::kafka::Clients;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::queue_state::QueueState;
 use crate::record::{Decoder, Encoder, Topics};
 
+pub use limits::Limits;
 pub use position::Position;
 
 /// How records are written, and where.
@@ -50,15 +53,8 @@ pub struct Pen {
     pub encoder: Encoder,
     /// What dead letters are less.
     pub redaction: Redaction,
-    /// `max.message.bytes` by topic.
-    pub limits: HashMap<String, usize>,
-}
-
-impl Pen {
-    /// What a record of `topic` may take.
-    fn limit(&self, topic: &str) -> usize {
-        self.limits.get(topic).copied().unwrap_or(DEFAULT_MAX_MESSAGE)
-    }
+    /// What the topics take.
+    pub limits: Limits,
 }
 
 /// What the publisher works with.

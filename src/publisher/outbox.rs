@@ -52,9 +52,11 @@ pub(super) trait Outbox {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendFault {
     /// The transaction has to be aborted and made again.
-    #[error("the producer does not take a record for {topic}: {source}")]
+    #[error("the producer does not take a record of {bytes} bytes for {topic}: {source}")]
     Kafka {
         topic: String,
+        /// The length of its value.
+        bytes: usize,
         #[source]
         source: rdkafka::error::KafkaError,
     },

@@ -10,13 +10,13 @@
 //! nothing of: what the records mean, when to retry.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -31,7 +31,15 @@ const STEP: Duration = Duration::from_millis(1);
 /// Remembers the first delivery that failed since the transaction began.
 #[derive(Default)]
 pub(super) struct Deliveries {
-    failed: Mutex<Option<RDKafkaErrorCode>>,
+    failed: Mutex<Option<(RDKafkaErrorCode, RefusedRecord)>>,
+}
+
+/// A record that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RefusedRecord {
+    pub(super) topic: String,
+    /// The length of its value.
+    pub(super) bytes: usize,
 }
 
 impl ClientContext for Deliveries {}
@@ -40,12 +48,13 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
+        if let Err((error, record)) = result {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             // the records purged after a failure only say that there was one
-            if failed.is_none() || *failed == Some(RDKafkaErrorCode::PurgeQueue) {
-                *failed = Some(code);
+            if failed.as_ref().is_none_or(|(first, _)| *first == RDKafkaErrorCode::PurgeQueue) {
+                let bytes = record.payload_len();
+                *failed = Some((code, RefusedRecord { topic: record.topic().to_owned(), bytes }));
             }
         }
     }
@@ -53,29 +62,37 @@ impl ProducerContext for Deliveries {
 
 /// Why a transaction came to nothing, or may have.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}: {source}")]
+#[error("{what}{}: {source}", shown(.record.as_deref()))]
 pub(super) struct Mishap {
     pub(super) what: &'static str,
     pub(super) failure: Failure,
+    /// The record it was about, when it was about one.
+    pub(super) record: Option<Box<RefusedRecord>>,
     pub(super) source: KafkaError,
 }
 
 impl Mishap {
     fn of(what: &'static str, source: KafkaError) -> Self {
-        Self { what, failure: Failure::of(&source), source }
+        Self { what, failure: Failure::of(&source), record: None, source }
     }
+}
 
-    /// Whether a record was larger than its topic takes.
-    pub(super) fn is_too_large(&self) -> bool {
-        matches!(
-            self.source.rdkafka_error_code(),
-            Some(
-                RDKafkaErrorCode::MessageSizeTooLarge
-                    | RDKafkaErrorCode::InvalidMessageSize
-                    | RDKafkaErrorCode::InvalidMessage
-            )
+/// Whether an error says that a record was larger than its topic takes.
+pub(super) fn is_too_large(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidMessage
         )
-    }
+    )
+}
+
+fn shown(record: Option<&RefusedRecord>) -> String {
+    record.map_or_else(String::new, |record| {
+        format!(", a record of {} bytes for {}", record.bytes, record.topic)
+    })
 }
 
 /// A producer with its transactional id.
@@ -115,12 +132,12 @@ impl TransactionalProducer {
         let deadline = Instant::now() + CALL;
         loop {
             self.serve();
-            if let Some(code) = *self.deliveries() {
-                let source = KafkaError::MessageProduction(code);
+            if let Some((code, record)) = self.deliveries().clone() {
                 return Err(Mishap {
-                    what: "a record was not delivered",
+                    what: "not delivered",
                     failure: self.fatal().unwrap_or(Failure::MustAbort),
-                    source,
+                    record: Some(Box::new(record)),
+                    source: KafkaError::MessageProduction(code),
                 });
             }
             if self.producer.in_flight_count() == 0 {
@@ -130,6 +147,7 @@ impl TransactionalProducer {
                 return Err(Mishap {
                     what: "records were not delivered in time",
                     failure: Failure::MustAbort,
+                    record: None,
                     source: KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut),
                 });
             }
@@ -197,7 +215,7 @@ impl TransactionalProducer {
         self.producer.client().fatal_error().map(|_| Failure::Fenced)
     }
 
-    fn deliveries(&self) -> std::sync::MutexGuard<'_, Option<RDKafkaErrorCode>> {
+    fn deliveries(&self) -> MutexGuard<'_, Option<(RDKafkaErrorCode, RefusedRecord)>> {
         self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -239,7 +257,9 @@ impl Outbox for Sending<'_> {
                     record = back;
                 }
                 Err((source, _)) => {
-                    return Err(SendFault::Kafka { topic: outgoing.topic.to_owned(), source });
+                    let bytes = outgoing.value.map_or(0, <[u8]>::len);
+                    let topic = outgoing.topic.to_owned();
+                    return Err(SendFault::Kafka { topic, bytes, source });
                 }
             }
         }

@@ -14,12 +14,12 @@ use tokio::time::{Instant, timeout_at};
 use super::draft::{Draft, Holdings, Owned};
 use super::outbox::{Outbox, Outgoing, SendFault};
 use super::position::{self, Position};
-use super::producer::{Mishap, Sending, TransactionalProducer};
+use super::producer::{Mishap, RefusedRecord, Sending, TransactionalProducer, is_too_large};
 use super::{Control, PublisherError, PublisherSettings};
 use crate::ids::Timestamp;
 use crate::journal::Row;
 use crate::journal_mark::JournalMark;
-use crate::kafka::{DEFAULT_MAX_MESSAGE, Failure};
+use crate::kafka::Failure;
 use crate::metrics::{Stage, TransactionOutcome};
 
 /// Records and bytes at which a transaction is closed, however fast more come.
@@ -36,8 +36,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 enum Interrupted {
     #[error(transparent)]
     Mishap(#[from] Mishap),
-    #[error("a record was not taken: {0}")]
-    Refused(#[source] rdkafka::error::KafkaError),
+    #[error("not taken, a record of {} bytes for {}: {source}", record.bytes, record.topic)]
+    Refused {
+        record: RefusedRecord,
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
     /// Partitions of the draft are not ours any more: it has to be made again without them.
     #[error("partitions were lost meanwhile")]
     Lost,
@@ -48,7 +52,9 @@ enum Interrupted {
 impl From<SendFault> for Interrupted {
     fn from(fault: SendFault) -> Self {
         match fault {
-            SendFault::Kafka { source, .. } => Self::Refused(source),
+            SendFault::Kafka { topic, bytes, source } => {
+                Self::Refused { record: RefusedRecord { topic, bytes }, source }
+            }
             SendFault::Record(error) => Self::Record(error),
         }
     }
@@ -170,6 +176,7 @@ impl Publishing {
             return Err(Interrupted::Mishap(Mishap {
                 what: "there is no producer",
                 failure: Failure::Fenced,
+                record: None,
                 source: rdkafka::error::KafkaError::Canceled,
             }));
         };
@@ -237,8 +244,9 @@ impl Publishing {
         attempt: u32,
     ) -> Result<bool, PublisherError> {
         let (failure, is_too_large) = match &interrupted {
-            Interrupted::Mishap(mishap) => (mishap.failure, mishap.is_too_large()),
-            Interrupted::Refused(_) | Interrupted::Lost => (Failure::MustAbort, false),
+            Interrupted::Mishap(mishap) => (mishap.failure, is_too_large(&mishap.source)),
+            Interrupted::Refused { source, .. } => (Failure::MustAbort, is_too_large(source)),
+            Interrupted::Lost => (Failure::MustAbort, false),
             Interrupted::Record(_) => {
                 let Interrupted::Record(error) = interrupted else { return Ok(false) };
                 return Err(error.into());
@@ -267,6 +275,9 @@ impl Publishing {
             return Ok(false);
         }
         self.producer = None;
+        if is_too_large {
+            self.settings.pen.limits.learn(refused(&interrupted)).await;
+        }
         let found = self.reconnect(controls).await?;
         self.drop_lost();
         let ours = found.incarnation.as_deref() == Some(self.settings.incarnation.as_str());
@@ -299,13 +310,9 @@ impl Publishing {
         &mut self,
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<Position, PublisherError> {
-        let smallest = self.settings.pen.limits.values().copied().min();
-        let largest = self.settings.pen.limits.values().copied().max();
-        let config = self.settings.clients.producer(
-            &self.settings.journal,
-            smallest.unwrap_or(DEFAULT_MAX_MESSAGE),
-            largest.unwrap_or(DEFAULT_MAX_MESSAGE),
-        );
+        let limits = &self.settings.pen.limits;
+        let (batch, largest) = (limits.batch(), limits.largest());
+        let config = self.settings.clients.producer(&self.settings.journal, batch, largest);
         let mut pause = FIRST_PAUSE;
         let mut attempt = 0_u32;
         loop {
@@ -359,6 +366,15 @@ impl Publishing {
     fn drop_lost(&mut self) {
         let ownership = &self.settings.ownership;
         self.holdings.retain(|partition, owned| ownership.is_owned(*partition, owned.token));
+    }
+}
+
+/// The record that an attempt failed by.
+fn refused(interrupted: &Interrupted) -> Option<&RefusedRecord> {
+    match interrupted {
+        Interrupted::Mishap(mishap) => mishap.record.as_deref(),
+        Interrupted::Refused { record, .. } => Some(record),
+        Interrupted::Lost | Interrupted::Record(_) => None,
     }
 }
 

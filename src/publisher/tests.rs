@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::Pen;
 use super::draft::{Draft, Holdings, Owned};
 use super::outbox::{Outbox, Outgoing, SendFault};
+use super::{Limits, Pen};
 use crate::event::Redaction;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{ConnectionId, GapId, QueueId, SubscriptionId, Timestamp, UserId};
@@ -56,7 +56,10 @@ fn pen(limits: &[(&str, usize)]) -> Pen {
         encoder: Encoder::new(&Framing::SingleObject, &topics, redaction.clone(), true).unwrap(),
         topics,
         redaction,
-        limits: limits.iter().map(|(topic, limit)| ((*topic).to_owned(), *limit)).collect(),
+        limits: Limits::new(
+            limits.iter().map(|(topic, limit)| ((*topic).to_owned(), *limit)).collect(),
+            None,
+        ),
     }
 }
 

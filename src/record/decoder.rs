@@ -14,6 +14,7 @@ use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use serde::de::DeserializeOwned;
 
+use super::describe::json;
 use super::schema::{RELEASED, fingerprint, present};
 use super::{Framing, RecordError, RecordKind, Topics};
 use crate::journal_mark::JournalMark;
@@ -109,6 +110,31 @@ impl Decoder {
     /// `UnknownSchema`: look it up, `learn` it, try again. The others: it cannot be read.
     pub fn journal_mark(&self, value: &[u8]) -> Result<JournalMark, RecordError> {
         self.read(&self.journal_mark, value)
+    }
+
+    /// Any value of a topic that has a schema, as JSON: unions without their branch, times as
+    /// milliseconds since 1970. For eyes and comparisons, not for speed.
+    ///
+    /// # Errors
+    /// `UnknownSchema`: look it up, `learn` it, try again. The others: it cannot be read.
+    pub fn describe(&self, value: &[u8]) -> Result<serde_json::Value, RecordError> {
+        let (written, mut datum) = self.unframed(value)?;
+        let (kind, schema) = match written {
+            Written::Present(kind) => (*kind, present(*kind)?),
+            Written::Otherwise(schema) => {
+                let found = schema.name().map(|name| name.fullname(None)).unwrap_or_default();
+                let kind = RecordKind::ALL.into_iter().find(|kind| kind.full_name() == found);
+                (kind.ok_or(RecordError::NotFramed)?, &**schema)
+            }
+        };
+        let read = GenericDatumReader::builder(schema)
+            .build()
+            .and_then(|reader| reader.read_value(&mut datum));
+        match read {
+            Ok(read) if datum.is_empty() => Ok(json(read)),
+            Ok(_) => Err(RecordError::Malformed { kind, source: None }),
+            Err(source) => Err(RecordError::Malformed { kind, source: Some(Box::new(source)) }),
+        }
     }
 
     fn read<T: DeserializeOwned>(&self, reader: &Reader, value: &[u8]) -> Result<T, RecordError> {

@@ -25,7 +25,7 @@ use crate::journal::{Folder, Journal, JournalError};
 use crate::kafka::{Clients, Reach};
 use crate::linxo::{self, Room, Source, SourceError, SourceSettings};
 use crate::metrics::{Metrics, MetricsError};
-use crate::publisher::{self, Pen, PublisherError, PublisherSettings};
+use crate::publisher::{self, Limits, Pen, PublisherError, PublisherSettings};
 use crate::pulse::Pulse;
 use crate::record::{Decoder, Encoder, RecordError, Topics};
 use crate::registry::{Registry, RegistryError, RegistryFault};
@@ -208,9 +208,12 @@ async fn start(
     metrics: &Arc<Metrics>,
 ) -> Result<Started, ServiceError> {
     let shared = &directory.shared;
-    let shape = match setting.shape {
-        Some(shape) => shape,
-        None => shape(config, clients, &shared.progress).await?,
+    let (shape, desk) = match setting.shape {
+        Some(shape) => (shape, None),
+        None => {
+            let desk = TopicDesk::new(clients, &config.topics)?;
+            (shape(config, &desk, &shared.progress).await?, Some(desk))
+        }
     };
     shared.partitions.store(shape.partitions, Ordering::Relaxed);
     metrics.partitions(0, u64::try_from(shape.partitions).unwrap_or(0));
@@ -225,7 +228,12 @@ async fn start(
     let publisher = publisher::start(
         PublisherSettings {
             clients: clients.clone(),
-            pen: Pen { topics: topics.clone(), encoder, redaction, limits: shape.limits },
+            pen: Pen {
+                topics: topics.clone(),
+                encoder,
+                redaction,
+                limits: Limits::new(shape.limits, desk),
+            },
             decoder: Arc::clone(&decoder),
             journal: folder.id().clone(),
             incarnation: uuid::Uuid::new_v4().to_string(),
@@ -338,10 +346,11 @@ async fn run(
 /// What the topics are like; waits while Kafka is away, and makes them where that is wanted.
 async fn shape(
     config: &Config,
-    clients: &Clients,
+    desk: &TopicDesk,
     progress: &Progress,
 ) -> Result<Shape, ServiceError> {
-    let desk = TopicDesk::new(clients, &config.topics)?;
+    // an absent cluster is known as one only when the client's patience has run out
+    progress.wait_for(&format!("kafka at {}: the topics", config.kafka.bootstrap_servers));
     loop {
         let looked = async {
             if config.topics.create {

@@ -131,6 +131,8 @@ pub(super) enum Came {
     },
     Listed,
     Failed(CallFault),
+    /// The connections could not be listed.
+    Unlisted(CallFault),
     Subscribed(Box<Subscription>),
     CredentialChanged(Box<Subscription>),
     /// A queue made elsewhere took the place of the old one; perhaps with a gap to close.
@@ -323,18 +325,18 @@ async fn list(
     slot: Option<Slot>,
 ) -> Came {
     let Some(opened) = outside.open(&of.user, credential) else {
-        return Came::Failed(CallFault::Refused { status: 401, code: String::new() });
+        return Came::Unlisted(CallFault::Refused { status: 401, code: String::new() });
     };
     let asked_at = Timestamp::now();
     let listed = outside.source.connections(&of.user, bearer(&opened), &outside.room).await;
     drop(slot);
     let body = match listed {
         Ok(body) => body.into_bytes(),
-        Err(fault) => return Came::Failed(fault),
+        Err(fault) => return Came::Unlisted(fault),
     };
     if event::decode_connections(&body).is_err() {
         let what = "the listing of connections is no json list".to_owned();
-        return Came::Failed(CallFault::Unusable { what });
+        return Came::Unlisted(CallFault::Unusable { what });
     }
     let answer = Answer {
         queue,

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::OnceCell;
@@ -120,6 +122,18 @@ impl Kafka {
         })
         .await
         .unwrap();
+    }
+
+    /// Gives a topic these settings in place of those it was made with.
+    pub async fn alter_topic(&self, name: &str, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let altered = AlterConfig {
+            specifier: ResourceSpecifier::Topic(name),
+            entries: settings.iter().copied().collect(),
+        };
+        for result in admin.alter_configs([&altered], &AdminOptions::new()).await.unwrap() {
+            result.unwrap_or_else(|(_, error)| panic!("topic {name}: {error}"));
+        }
     }
 
     /// SIGKILL. Folder and ports are kept for [`Self::restart`].

@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panic")]
 
+pub mod account;
 mod cache;
 mod consume;
 mod decode;

@@ -130,6 +130,7 @@ impl Stage {
     pub async fn run(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_linxo-bridge"));
         command.arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
+        command.kill_on_drop(true);
         tokio::time::timeout(PATIENCE, command.output()).await.expect("in time").unwrap()
     }
 

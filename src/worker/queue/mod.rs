@@ -23,7 +23,8 @@ use crate::queue_state::QueueState;
 use crate::schedule::{Class, Pace, phase_of};
 use crate::subscription::Subscription;
 
-/// The first pause after a failure; it doubles up to [`LONGEST_BACKOFF`].
+/// The first pause after a failure; it doubles up to [`LONGEST_BACKOFF`], or a fifth of the
+/// keep-alive interval where that is less: a queue must not die of our own patience.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -52,8 +53,11 @@ enum Need {
     Nothing,
     /// The queue is dead: a new one has to be made.
     NewQueue(Cause),
-    /// The present state has to be listed to close the open gap, not before the moment.
-    Listing(Instant),
+    /// The present state has to be listed to close the open gap, not before `at`.
+    Listing {
+        at: Instant,
+        failures: u8,
+    },
 }
 
 /// What follows a step.
@@ -118,7 +122,7 @@ impl Queue {
             .map(|until| Timestamp(until.0 - pace.keep_alive.as_millis() as i64))
             .map_or(known, |least| least.max(known));
         let need = match state.recovery {
-            Some(_) => Need::Listing(Instant::now()),
+            Some(_) => Need::listing(Instant::now()),
             None => Need::Nothing,
         };
         let open_gap = state.recovery.map(|recovery| recovery.gap_id);
@@ -205,8 +209,8 @@ impl Queue {
     pub(super) fn class(&self, now: Instant, pace: &Pace) -> Class {
         match &self.need {
             Need::NewQueue(_) => Class::Urgent,
-            Need::Listing(_) if self.is_listing_next(now, pace) => Class::Reconciliation,
-            Need::Nothing | Need::Listing(_) => pace.class(self.age(now), self.is_active(now)),
+            Need::Listing { .. } if self.is_listing_next(now, pace) => Class::Reconciliation,
+            Need::Nothing | Need::Listing { .. } => pace.class(self.age(now), self.is_active(now)),
         }
     }
 
@@ -224,7 +228,7 @@ impl Queue {
     /// Whether the listing is due, and has not waited for spare budget so long that the queue itself
     /// has to be asked first.
     fn is_listing_next(&self, now: Instant, pace: &Pace) -> bool {
-        matches!(&self.need, Need::Listing(at) if *at <= now)
+        matches!(&self.need, Need::Listing { at, .. } if *at <= now)
             && now < self.due + self.listing_patience(now, pace)
     }
 
@@ -249,7 +253,7 @@ impl Queue {
             Need::NewQueue(cause) => {
                 Step::Replace { of: user, credential, lost: self.lost(*cause) }
             }
-            Need::Listing(_) if class == Class::Reconciliation => Step::List {
+            Need::Listing { .. } if class == Class::Reconciliation => Step::List {
                 of: user,
                 credential,
                 gap: self.open_gap.clone().unwrap_or_else(GapId::random),
@@ -257,7 +261,7 @@ impl Queue {
                 generation: self.generation,
                 owner_epoch: self.owner_epoch,
             },
-            Need::Nothing | Need::Listing(_) => Step::Ask(self.question(granted)),
+            Need::Nothing | Need::Listing { .. } => Step::Ask(self.question(granted)),
         }
     }
 
@@ -301,10 +305,10 @@ impl Queue {
             Came::Listed => {
                 self.need = Need::Nothing;
                 self.open_gap = None;
-                self.failures = 0;
                 self.active_until = Some(now + pace.active_for);
             }
             Came::Failed(fault) => return self.fail(&fault, now, pace),
+            Came::Unlisted(fault) => self.postpone_listing(&fault, now, pace),
             Came::Subscribed(subscription) => {
                 *self = Self::new(&subscription, subscription.created_at);
                 self.is_subscribing = false;
@@ -314,6 +318,9 @@ impl Queue {
             }
             Came::CredentialChanged(subscription) => {
                 self.credential = HeldCredential::of(&subscription);
+                if let Need::Listing { at, .. } = &mut self.need {
+                    *at = now;
+                }
                 if self.blocked.take().is_some() {
                     return Next::At(now);
                 }
@@ -323,7 +330,7 @@ impl Queue {
                 self.adopt(queue, now, pace);
                 match gap {
                     Some(gap) => self.open(gap, now),
-                    None if self.open_gap.is_some() => self.need = Need::Listing(now),
+                    None if self.open_gap.is_some() => self.need = Need::listing(now),
                     None => self.need = Need::Nothing,
                 }
                 return Next::At(now);
@@ -407,7 +414,6 @@ impl Queue {
             PollOutcome::Events
             | PollOutcome::Empty
             | PollOutcome::EmptyList
-            | PollOutcome::Malformed
             | PollOutcome::Broken
             | PollOutcome::Oversized => {
                 self.asked = Some(started);
@@ -434,7 +440,8 @@ impl Queue {
             }
             PollOutcome::Unauthorized => self.block("the credential is refused (401)"),
             PollOutcome::Forbidden => self.block("the credential may not read the queue (403)"),
-            PollOutcome::Timeout | PollOutcome::TransportError => {
+            // a page in place of a list may come from before the queue, or be the queue's last word
+            PollOutcome::Timeout | PollOutcome::TransportError | PollOutcome::Malformed => {
                 self.is_answer_suspected = true;
                 self.failures = self.failures.saturating_add(1);
             }
@@ -456,17 +463,30 @@ impl Queue {
             }
             CallFault::Throttled { retry_after: None }
             | CallFault::Retry { .. }
-            | CallFault::Unusable { .. } => self.backoff(),
+            | CallFault::Unusable { .. } => self.backoff(pace),
         };
         if matches!(fault, CallFault::Unusable { .. }) {
             tracing::error!(user = %self.user, queue = %self.queue, %fault, "recovery does not get on");
         }
-        if let Need::Listing(at) = &mut self.need {
-            // the queue itself goes on being asked until the listing is tried again
-            *at = now + pause;
-            return Next::At(self.next_due(now, pace));
-        }
         Next::At(now + pause)
+    }
+
+    /// Has the listing wait. The queue itself goes on being asked: whoever may not list, or finds
+    /// the listing out of order, can still read the queue, and must for it to live.
+    fn postpone_listing(&mut self, fault: &CallFault, now: Instant, pace: &Pace) {
+        let Need::Listing { at, failures } = &mut self.need else { return };
+        *failures = failures.saturating_add(1);
+        let pause = match fault {
+            CallFault::Refused { .. } => pace.credential_retry,
+            CallFault::Throttled { retry_after: Some(pause) } => *pause,
+            CallFault::Throttled { retry_after: None }
+            | CallFault::Retry { .. }
+            | CallFault::Unusable { .. } => backoff(*failures, pace),
+        };
+        *at = now + pause;
+        if *failures == 1 {
+            tracing::warn!(user = %self.user, %fault, "connections cannot be listed, the gap stays open");
+        }
     }
 
     fn next_due(&self, now: Instant, pace: &Pace) -> Instant {
@@ -476,7 +496,7 @@ impl Queue {
         } else if self.blocked.is_some() {
             now + pace.credential_retry
         } else if self.failures > 0 {
-            let retry = now + self.backoff();
+            let retry = now + self.backoff(pace);
             keep_alive_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
         } else if self.active_until.is_some_and(|until| now < until) {
             now + pace.active
@@ -490,22 +510,22 @@ impl Queue {
             }
         };
         match &self.need {
-            Need::Listing(at) => due.min((*at).max(now)),
+            Need::Listing { at, .. } => due.min((*at).max(now)),
             Need::Nothing | Need::NewQueue(_) => due,
         }
     }
 
     fn open(&mut self, gap: GapId, now: Instant) {
         self.open_gap = Some(gap);
-        self.need = Need::Listing(now);
+        self.need = Need::listing(now);
     }
 
     /// After a pause that the source asked for, but never so late that the queue is in danger: when
     /// it becomes urgent it is asked all the same, and then every backoff.
     fn not_too_late(&self, now: Instant, pause: Duration, pace: &Pace) -> Instant {
         match self.urgent_at(pace) {
-            Some(urgent_at) => (now + pause).min(urgent_at.max(now + self.backoff())),
-            None => now + pause.min(self.backoff()),
+            Some(urgent_at) => (now + pause).min(urgent_at.max(now + self.backoff(pace))),
+            None => now + pause.min(self.backoff(pace)),
         }
     }
 
@@ -531,9 +551,8 @@ impl Queue {
         self.failures = 0;
     }
 
-    fn backoff(&self) -> Duration {
-        let doublings = u32::from(self.failures.saturating_sub(1)).min(16);
-        (FIRST_BACKOFF * 2_u32.pow(doublings)).min(LONGEST_BACKOFF)
+    fn backoff(&self, pace: &Pace) -> Duration {
+        backoff(self.failures, pace)
     }
 
     fn death_cause(&self, pace: &Pace) -> Cause {
@@ -567,6 +586,19 @@ impl Queue {
     fn headroom(&self, now: Instant, pace: &Pace) -> Duration {
         pace.queue_lifetime.saturating_sub(self.age(now))
     }
+}
+
+impl Need {
+    fn listing(at: Instant) -> Self {
+        Self::Listing { at, failures: 0 }
+    }
+}
+
+/// The pause after the `failures`-th failure in a row.
+fn backoff(failures: u8, pace: &Pace) -> Duration {
+    let doublings = u32::from(failures.saturating_sub(1)).min(16);
+    let longest = LONGEST_BACKOFF.min(pace.keep_alive / 5);
+    (FIRST_BACKOFF * 2_u32.pow(doublings)).min(longest)
 }
 
 impl HeldCredential {

@@ -158,7 +158,7 @@ async fn a_dead_queue_is_replaced_then_listed_and_the_gap_says_why() {
     assert_eq!(listed, gap);
 
     // a listing that fails lets the queue be asked meanwhile, and a loss meanwhile widens the gap
-    let failed = Came::Failed(CallFault::Retry { what: "away".into() });
+    let failed = Came::Unlisted(CallFault::Retry { what: "away".into() });
     let Next::At(due) = queue.settle(failed, &PACE) else { panic!("the user stays") };
     queue.due = due;
     tokio::time::advance(Duration::from_millis(500)).await;
