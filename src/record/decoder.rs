@@ -141,9 +141,11 @@ impl Decoder {
 
     fn read<T: DeserializeOwned>(&self, reader: &Reader, value: &[u8]) -> Result<T, RecordError> {
         match self.read_as_written(reader, value) {
-            Err(
-                error @ (RecordError::ForgottenSchema { .. } | RecordError::OtherKind { .. }),
-            ) if value.first() == Some(&0) => self.guessed(reader, &value[5..]).ok_or(error),
+            Err(error @ (RecordError::ForgottenSchema { .. } | RecordError::OtherKind { .. }))
+                if value.first() == Some(&0) =>
+            {
+                self.guessed(reader, &value[5..]).ok_or(error)
+            }
             read => read,
         }
     }
@@ -240,8 +242,7 @@ impl Reader {
         written: &Schema,
         datum: &mut &[u8],
     ) -> Result<T, apache_avro::Error> {
-        let resolving =
-            GenericDatumReader::builder(written).reader_schema(self.schema).build()?;
+        let resolving = GenericDatumReader::builder(written).reader_schema(self.schema).build()?;
         apache_avro::from_value(&resolving.read_value(datum)?)
     }
 }
