@@ -159,7 +159,8 @@ async fn backlog(stage: &Stage, source: &Source, users: &[String]) {
         for user in chunk {
             let url = format!("{}/control/push", source.base);
             let body = json!({"user": user, "events": BACKLOG});
-            pushes.spawn(async move { http().post(url).json(&body).send().await.unwrap().status() });
+            pushes
+                .spawn(async move { http().post(url).json(&body).send().await.unwrap().status() });
         }
         while let Some(pushed) = pushes.join_next().await {
             assert!(pushed.unwrap().is_success());

@@ -259,3 +259,47 @@ async fn every_key_is_in_the_partition_where_java_puts_it() {
     assert_eq!(used.len(), 4, "the keys are spread over all partitions");
     assert!(bridge.stop().await.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_the_bytes_at_fault_with_what_is_known_of_them_in_headers() {
+    let stage = Stage::bare("dead", Options::default(), &[]).await;
+    let narrow = [("max.message.bytes", "4000")];
+    stage.kafka.create_topic(&stage.topic("linxo.dead-letters"), 4, &narrow).await;
+    assert!(stage.run(&["topics", "create"]).await.status.success());
+    let bridge = stage.bridge().await;
+    let put = bridge.put(USER).await;
+    let small = r#"{"id": 7, "event_type": ["é"], "password": "never-to-be-seen"}"#;
+    let long = "é".repeat(5_000);
+    let large = format!(r#"{{"event_type": "X", "why": "{long}"}}"#);
+    for element in [small, &large] {
+        stage.simulator.push(USER, element).unwrap();
+    }
+    let letters = stage
+        .until("linxo.dead-letters", |letters| {
+            letters.iter().any(|letter| {
+                let part = letter.record.header("linxo-part");
+                part.and_then(|part| part.split_once('/')).is_some_and(|(at, of)| at == of)
+            })
+        })
+        .await;
+    for letter in &letters {
+        assert_eq!(letter.key, USER);
+        assert_eq!(letter.record.header("linxo-queue-id"), put["queue_id"].as_str());
+        assert!(letter.record.header("linxo-reason").is_some_and(|reason| !reason.is_empty()));
+        let received_at = letter.record.header("linxo-received-at").unwrap();
+        assert_eq!(received_at, letter.record.timestamp.to_string());
+    }
+    let [first, parts @ ..] = letters.as_slice() else { panic!("no letters") };
+    let first_text = first.value.as_str().unwrap();
+    assert!(first_text.contains(r#""event_type": ["é"]"#), "{first_text}");
+    assert!(!first_text.contains("never-to-be-seen"), "{first_text}");
+    assert_eq!(first.record.header("linxo-part"), None);
+    let told: Vec<&str> =
+        parts.iter().map(|part| part.record.header("linxo-part").unwrap()).collect();
+    let expected: Vec<String> =
+        (1..=parts.len()).map(|at| format!("{at}/{}", parts.len())).collect();
+    assert_eq!(told, expected);
+    let bytes: Vec<u8> = parts.iter().flat_map(|part| part.record.value.clone().unwrap()).collect();
+    assert_eq!(String::from_utf8(bytes).unwrap(), large);
+    assert!(bridge.stop().await.success());
+}

@@ -182,58 +182,106 @@ async fn a_registry_that_is_away_holds_up_a_start_but_no_event() {
     assert!(bridge.stop().await.success());
 }
 
-/// The present schema of queue states less a field that has a default: an older version.
-fn older_queue_state() -> String {
-    let mut schema: Value = serde_json::from_str(&schema_text("queue_state")).unwrap();
+/// The present schema of a kind less a field that has a default: an older version.
+fn older(kind: &str, field: &str) -> String {
+    let mut schema: Value = serde_json::from_str(&schema_text(kind)).unwrap();
     let fields = schema["fields"].as_array_mut().unwrap();
     let before = fields.len();
-    fields.retain(|field| field["name"] != "recovery");
+    fields.retain(|given| given["name"] != field || given.get("default").is_none());
     assert_eq!(fields.len(), before - 1);
     schema.to_string()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn states_that_an_older_version_wrote_are_read_after_a_restart() {
-    let registry = Registry::shared().await;
-    let stage = stage("older", registry).await;
-    let states = subject(&stage, "linxo.queues");
-    let (status, answer) = registry.register(&states, &older_queue_state()).await;
-    assert_eq!(status, 200, "{answer}");
-    let older_id = u32::try_from(answer["id"].as_u64().unwrap()).unwrap();
-    registry.set_subject_compatibility(&states, "FULL_TRANSITIVE").await;
-
-    let bridge = stage.bridge().await;
-    bridge.put("user").await;
-    let events = stage.simulator.start_sync("user", &Sync::default()).unwrap();
-    stage.drained().await;
-    assert!(bridge.stop().await.success());
-
-    // the last state anew, as a bridge of the older version would have left it
-    let last = stage.read("linxo.queues").await.pop().unwrap();
-    assert_ne!(id_of(&last), older_id, "the present version has an id of its own");
-    assert_eq!(last.value["connections"][0]["sequence"], events);
-    let present = Schema::parse_str(&schema_text("queue_state")).unwrap();
-    let older = Schema::parse_str(&older_queue_state()).unwrap();
+/// Writes a topic's last record anew, as a bridge of an older version would have left it.
+async fn write_as_older(stage: &Stage, topic: &str, kind: &str, older: &str, id: u32) {
+    let last = stage.read(topic).await.pop().unwrap();
+    assert_ne!(id_of(&last), id, "the present version has an id of its own");
+    let present = Schema::parse_str(&schema_text(kind)).unwrap();
+    let older = Schema::parse_str(older).unwrap();
     let reader = GenericDatumReader::builder(&present).reader_schema(&older).build().unwrap();
-    let value = last.record.value.as_deref().unwrap();
-    let state = reader.read_value(&mut &value[5..]).unwrap();
+    let value = reader.read_value(&mut &last.record.value.as_deref().unwrap()[5..]).unwrap();
     let writer = GenericDatumWriter::builder(&older).build().unwrap();
-    let datum = writer.write_value_to_vec(state).unwrap();
-    let value = [[0].as_slice(), &older_id.to_be_bytes(), &datum].concat();
+    let datum = writer.write_value_to_vec(value).unwrap();
+    let value = [[0].as_slice(), &id.to_be_bytes(), &datum].concat();
     let producer: BaseProducer = stage.kafka.client().create().unwrap();
-    let topic = stage.topic("linxo.queues");
-    let record = BaseRecord::to(&topic).key("user").payload(&value);
+    let topic = stage.topic(topic);
+    let record = BaseRecord::to(&topic).key(&last.key).payload(&value);
     producer.send(record.partition(last.record.partition)).unwrap();
     producer.flush(PATIENCE).unwrap();
+}
 
-    let bridge = stage.bridge().await;
-    assert!(bridge.log().contains("look it up"), "{}", bridge.log());
+async fn registered(registry: &Registry, subject: &str, schema: &str) -> u32 {
+    let (status, answer) = registry.register(subject, schema).await;
+    assert_eq!(status, 200, "{answer}");
+    u32::try_from(answer["id"].as_u64().unwrap()).unwrap()
+}
+
+/// Has events made and waits until all made so far are published: they are of one connection, and
+/// its count has no hole.
+async fn goes_on(stage: &Stage) {
     stage.simulator.start_sync("user", &Sync::default()).unwrap();
     let records = stage.drained().await;
     let sequences: Vec<i64> =
         records.iter().map(|record| record.value["sequence"].as_i64().unwrap()).collect();
-    let expected: Vec<i64> = (1..=2 * i64::try_from(events).unwrap()).collect();
-    assert_eq!(sequences, expected, "the count goes on where the older version left it");
+    let expected: Vec<i64> = (1..=i64::try_from(stage.handed_out()).unwrap()).collect();
+    assert_eq!(sequences, expected, "the count goes on");
     assert_eq!(stage.simulator.ledger(None).users[0].subscribes, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_version_wrote_is_read_after_a_restart() {
+    let registry = Registry::shared().await;
+    let stage = stage("older", registry).await;
+    // one version is of the subject, the other is known to the registry by its id only
+    let (marks, states) = (older("journal_mark", "url"), older("queue_state", "recovery"));
+    let subject = subject(&stage, "linxo.journals");
+    let marks_id = registered(registry, &subject, &marks).await;
+    registry.set_subject_compatibility(&subject, "FULL_TRANSITIVE").await;
+    let states_id = registered(registry, &stage.topic("elsewhere"), &states).await;
+
+    let bridge = stage.bridge().await;
+    bridge.put("user").await;
+    goes_on(&stage).await;
+    assert!(bridge.stop().await.success());
+
+    write_as_older(&stage, "linxo.queues", "queue_state", &states, states_id).await;
+    write_as_older(&stage, "linxo.journals", "journal_mark", &marks, marks_id).await;
+    let bridge = stage.bridge().await;
+    assert!(bridge.log().contains("look it up"), "{}", bridge.log());
+    goes_on(&stage).await;
+    assert!(bridge.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_was_set_up_anew_costs_no_user() {
+    let registry = Registry::start().await;
+    let stage = stage("anew", &registry).await;
+    let stranger = async |number: usize| {
+        let schema = format!(r#"{{"type": "fixed", "name": "Stranger{number}", "size": 7}}"#);
+        registered(&registry, &format!("stranger-{number}"), &schema).await;
+    };
+    for number in 0..12 {
+        stranger(number).await;
+    }
+    let bridge = stage.bridge().await;
+    bridge.put("user").await;
+    goes_on(&stage).await;
+    assert!(bridge.stop().await.success());
+    let before = id_of(&stage.read("linxo.queues").await[0]);
+
+    // empty: our ids begin anew, the old ones are nobody's
+    registry.restart().await;
+    let bridge = stage.bridge().await;
+    assert!(bridge.log().contains("is forgotten"), "{}", bridge.log());
+    goes_on(&stage).await;
+    assert!(bridge.stop().await.success());
+    let after = id_of(stage.read("linxo.queues").await.last().unwrap());
+    assert_ne!(before, after);
+
+    // with one schema more in front: each of our ids is another's now
+    registry.restart().await;
+    stranger(0).await;
+    let bridge = stage.bridge().await;
+    goes_on(&stage).await;
     assert!(bridge.stop().await.success());
 }

@@ -46,7 +46,7 @@ pub(super) fn read(
         }
     })?;
     let Some(mark) = mark else { return Ok(Position::default()) };
-    let mark = decoder.read().unwrap_or_else(PoisonError::into_inner).journal_mark(&mark)?;
+    let mark = decoder.read().unwrap_or_else(PoisonError::into_inner).own_journal_mark(&mark)?;
     let number = u64::try_from(mark.position).unwrap_or(0);
     Ok(Position { number, incarnation: Some(mark.incarnation) })
 }

@@ -3,7 +3,9 @@
 //! Promises:
 //! - what the present schema wrote is read straight into the struct;
 //! - what another one wrote is resolved to the present one, as Avro says;
-//! - a schema that is not known is told by its id, so that it can be looked up and learnt.
+//! - a schema that is not known is told by its id, so that it can be looked up and learnt;
+//! - what a registry has forgotten, or given another id, is read by the versions that this program
+//!   knows, if one of them fits to the last byte.
 //!
 //! Knows nothing of: the registry's HTTP, topics beyond their ids.
 
@@ -27,6 +29,8 @@ enum Written {
     Present(RecordKind),
     /// Another one.
     Otherwise(Box<Schema>),
+    /// One that had this id, and that nobody knows any more.
+    Forgotten(u32),
 }
 
 /// Reads what bridges keep in Kafka for each other.
@@ -83,10 +87,17 @@ impl Decoder {
         let known = self.by_fingerprint.get(&fingerprint(&schema).map_err(bad)?);
         let written = match known {
             Some(Written::Present(kind)) => Written::Present(*kind),
-            Some(Written::Otherwise(_)) | None => Written::Otherwise(Box::new(schema)),
+            Some(Written::Otherwise(_) | Written::Forgotten(_)) | None => {
+                Written::Otherwise(Box::new(schema))
+            }
         };
         self.by_id.insert(id, written);
         Ok(())
+    }
+
+    /// Notes that the registry has no schema of this id any more.
+    pub fn forget(&mut self, id: u32) {
+        self.by_id.insert(id, Written::Forgotten(id));
     }
 
     /// A value of the control topic.
@@ -129,6 +140,7 @@ impl Decoder {
                 let kind = RecordKind::ALL.into_iter().find(|kind| kind.full_name() == found);
                 (kind.ok_or(RecordError::NotFramed)?, &**schema)
             }
+            Written::Forgotten(id) => return Err(RecordError::UnknownSchema { id: *id }),
         };
         let read = GenericDatumReader::builder(schema)
             .build()
@@ -140,7 +152,52 @@ impl Decoder {
         }
     }
 
+    /// The mark of this instance's own journal: none but this program, perhaps in an earlier
+    /// version, wrote it, so that an id which is not known is one that was forgotten.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn own_journal_mark(&self, value: &[u8]) -> Result<JournalMark, RecordError> {
+        match self.journal_mark(value) {
+            Err(error @ RecordError::UnknownSchema { .. }) => {
+                self.guessed(&self.journal_mark, &value[5..]).ok_or(error)
+            }
+            read => read,
+        }
+    }
+
     fn read<T: DeserializeOwned>(&self, reader: &Reader, value: &[u8]) -> Result<T, RecordError> {
+        match self.read_as_written(reader, value) {
+            Err(error @ (RecordError::ForgottenSchema { .. } | RecordError::OtherKind { .. }))
+                if value.first() == Some(&0) =>
+            {
+                self.guessed(reader, &value[5..]).ok_or(error)
+            }
+            read => read,
+        }
+    }
+
+    /// Reads a datum by each version known, until one fits to the last byte.
+    fn guessed<T: DeserializeOwned>(&self, reader: &Reader, datum: &[u8]) -> Option<T> {
+        let mut rest = datum;
+        if let Ok(read) = reader.direct.read_deser(&mut rest)
+            && rest.is_empty()
+        {
+            return Some(read);
+        }
+        self.by_fingerprint.values().find_map(|written| {
+            let Written::Otherwise(schema) = written else { return None };
+            let mut rest = datum;
+            let read = reader.resolved(schema, &mut rest).ok()?;
+            rest.is_empty().then_some(read)
+        })
+    }
+
+    fn read_as_written<T: DeserializeOwned>(
+        &self,
+        reader: &Reader,
+        value: &[u8],
+    ) -> Result<T, RecordError> {
         let (written, mut datum) = self.unframed(value)?;
         let kind = reader.kind;
         let read = match written {
@@ -148,16 +205,15 @@ impl Decoder {
             Written::Present(found) => {
                 return Err(RecordError::OtherKind { kind, found: found.full_name().to_owned() });
             }
+            Written::Forgotten(id) => {
+                return Err(RecordError::ForgottenSchema { kind, id: *id });
+            }
             Written::Otherwise(schema) => {
                 let found = schema.name().map(|name| name.fullname(None)).unwrap_or_default();
                 if found != kind.full_name() {
                     return Err(RecordError::OtherKind { kind, found });
                 }
-                GenericDatumReader::builder(schema)
-                    .reader_schema(reader.schema)
-                    .build()
-                    .and_then(|resolving| resolving.read_value(&mut datum))
-                    .and_then(|value| apache_avro::from_value(&value))
+                reader.resolved(schema, &mut datum)
             }
         };
         match read {
@@ -205,5 +261,15 @@ impl Reader {
             .build()
             .map_err(|source| RecordError::OwnSchema { kind, source: Arc::new(source) })?;
         Ok(Self { kind, schema, direct })
+    }
+
+    /// Reads what `written` wrote, brought to the present schema.
+    fn resolved<T: DeserializeOwned>(
+        &self,
+        written: &Schema,
+        datum: &mut &[u8],
+    ) -> Result<T, apache_avro::Error> {
+        let resolving = GenericDatumReader::builder(written).reader_schema(self.schema).build()?;
+        apache_avro::from_value(&resolving.read_value(datum)?)
     }
 }

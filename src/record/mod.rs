@@ -98,6 +98,17 @@ pub enum RecordError {
         /// The id in the record.
         id: u32,
     },
+    /// The registry was set up anew, and no version known fits.
+    #[error(
+        "the registry knows schema {id} no more, and no {kind} of this program fits the record: \
+         restore the registry, or upgrade"
+    )]
+    ForgottenSchema {
+        /// What was looked for.
+        kind: RecordKind,
+        /// The id in the record.
+        id: u32,
+    },
     /// The record was written with a schema that this program was not built with.
     #[error("no schema has the fingerprint {fingerprint:016x}: a newer bridge wrote it, upgrade")]
     UnknownFingerprint {

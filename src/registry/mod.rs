@@ -226,6 +226,34 @@ impl Registry {
         })
     }
 
+    /// Id and text of every version of a subject.
+    pub async fn versions(&self, subject: &str) -> Result<Vec<(u32, String)>, RegistryFault> {
+        let path = format!("/subjects/{}/versions", segment(subject));
+        let answered = self.call(Method::GET, &path, None).await;
+        let numbers: Vec<u32> = self.counted(|| {
+            let answered = answered.map_err(|what| away(subject, what))?;
+            match answered.status {
+                200..300 => serde_json::from_slice(&answered.body)
+                    .map_err(|_| away(subject, answered.unexpected())),
+                404 if answered.is_unknown() => Ok(Vec::new()),
+                _ => Err(subject_fault(subject, &answered)),
+            }
+        })?;
+        let mut versions = Vec::new();
+        for number in numbers {
+            let answered = self.call(Method::GET, &format!("{path}/{number}"), None).await;
+            versions.push(self.counted(|| {
+                let answered = answered.map_err(|what| away(subject, what))?;
+                match (answered.status, answered.id(), answered.schema()) {
+                    (200..300, Some(id), Some(schema)) => Ok((id, schema)),
+                    (200..300, _, _) => Err(away(subject, answered.unexpected())),
+                    _ => Err(subject_fault(subject, &answered)),
+                }
+            })?);
+        }
+        Ok(versions)
+    }
+
     /// Whether the schema goes with the latest version of the subject; changes nothing.
     pub async fn compatibility(
         &self,

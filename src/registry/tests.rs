@@ -187,3 +187,18 @@ fn a_url_that_cannot_work_is_refused_without_being_shown() {
         assert!(!refusal.to_string().contains("hush"));
     }
 }
+
+#[tokio::test]
+async fn a_subject_without_versions_has_none_and_what_is_no_list_is_worth_another_try() {
+    let versions = async |status, body| {
+        let (url, _) = fake(status, body).await;
+        registry(&url, false).0.versions("linxo.queues-value").await
+    };
+    assert_eq!(versions(404, r#"{"error_code":40401,"message":"none"}"#).await, Ok(Vec::new()));
+    for (status, body) in [(200, "<html>"), (500, ""), (404, "")] {
+        let fault = versions(status, body).await.unwrap_err();
+        assert!(matches!(fault, RegistryFault::Away { .. }), "{status} {fault}");
+    }
+    let fault = versions(403, "").await.unwrap_err();
+    assert!(matches!(fault, RegistryFault::Refused { .. }), "{fault}");
+}

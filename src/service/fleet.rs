@@ -23,7 +23,7 @@ use crate::kafka::Clients;
 use crate::metrics::RebalanceKind;
 use crate::publisher::Control;
 use crate::record::{Decoder, RecordError, Topics};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryFault};
 use crate::worker::{COMMANDS, Command, Granted, Outside, Worker};
 
 const AGAIN: Duration = Duration::from_secs(1);
@@ -305,6 +305,10 @@ async fn learn(error: &LoadError, registry: Option<&Registry>, decoder: &RwLock<
             if let Err(error) = learnt {
                 tracing::error!(id, %error, "a schema of the registry cannot be used");
             }
+        }
+        Err(error @ RegistryFault::UnknownId { .. }) => {
+            tracing::warn!(id, %error, "a schema is forgotten, its records are read by those known");
+            decoder.write().unwrap_or_else(PoisonError::into_inner).forget(*id);
         }
         Err(error) => tracing::warn!(id, %error, "a schema cannot be looked up"),
     }

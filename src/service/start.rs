@@ -220,7 +220,9 @@ async fn start(
     let framing = schemas::framing(registry, topics, &shared.progress).await?;
     let redaction = Redaction::new(&config.records.redact);
     let encoder = Encoder::new(&framing, topics, redaction.clone(), config.records.unmapped)?;
-    let decoder = Arc::new(RwLock::new(Decoder::new(&framing, topics)?));
+    let mut decoder = Decoder::new(&framing, topics)?;
+    schemas::teach(&mut decoder, registry, topics, &shared.progress).await?;
+    let decoder = Arc::new(RwLock::new(decoder));
 
     shared.progress.wait_for("kafka: the producer and the journal's position");
     let (rows, received) = mpsc::channel(publisher::ROWS);

@@ -168,6 +168,32 @@ fn a_schema_of_the_registry_is_learnt_and_resolved() {
     assert!(matches!(refused, RecordError::UnknownFingerprint { fingerprint: 1 }));
 }
 
+#[test]
+fn what_a_registry_forgot_or_gave_away_is_read_by_the_version_that_fits_to_the_last_byte() {
+    let (wish, mark) = (subscription(), mark());
+    let mut decoder = decoder(&confluent());
+    let mut value = Vec::new();
+    encoder(&confluent()).subscription(&wish, &mut value).unwrap();
+    value[1..5].copy_from_slice(&70u32.to_be_bytes());
+    assert!(matches!(decoder.subscription(&value), Err(RecordError::UnknownSchema { id: 70 })));
+    decoder.forget(70);
+    assert_eq!(decoder.subscription(&value).unwrap(), wish);
+    decoder.learn(70, r#"{"type": "fixed", "name": "Stranger", "size": 7}"#).unwrap();
+    assert_eq!(decoder.subscription(&value).unwrap(), wish);
+
+    decoder.forget(71);
+    value[1..5].copy_from_slice(&71u32.to_be_bytes());
+    value.push(0);
+    let refused = decoder.subscription(&value).unwrap_err();
+    assert!(matches!(refused, RecordError::ForgottenSchema { id: 71, .. }));
+
+    let mut value = Vec::new();
+    encoder(&confluent()).journal_mark(&mark, &mut value).unwrap();
+    value[1..5].copy_from_slice(&72u32.to_be_bytes());
+    assert!(decoder.journal_mark(&value).is_err(), "another instance may be newer");
+    assert_eq!(decoder.own_journal_mark(&value).unwrap(), mark);
+}
+
 /// What a version before the sealed credential would have written.
 #[derive(serde::Serialize)]
 struct OlderSubscription {
