@@ -1,7 +1,7 @@
 //! What asks the user to act stands in the topic of its action, exactly once: raised by an event's
 //! type or by a channel's status entering, never by a status that merely stays.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panic")]
 
 mod support;
 
