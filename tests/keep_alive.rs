@@ -1,8 +1,6 @@
 //! No queue dies while the bridge runs: each is asked at least every keep-alive interval, when it is
 //! quiet, when the request budget is short because others are active, and across a restart.
 
-#![expect(clippy::panic, reason = "a test fails by panic")]
-
 mod support;
 
 use std::time::Duration;

@@ -80,15 +80,30 @@ pub fn read_to_end(
     topic: &str,
     partitions: &[i32],
     patience: Duration,
+    each: impl FnMut(Record<'_>),
+) -> Result<(), ReadError> {
+    let fault = |source| ReadError::Kafka { topic: topic.to_owned(), source };
+    let made = |config: ClientConfig| config.create_with_context(ReaderContext).map_err(fault);
+    let as_written: BaseConsumer<ReaderContext> = made(clients.uncommitted_reader())?;
+    let reader: BaseConsumer<ReaderContext> = made(clients.committed_reader())?;
+    let result = read_with(&as_written, &reader, topic, partitions, patience, each);
+    // closing takes up to 200 ms, and whoever takes over partitions should not wait for it; where
+    // there is no thread to be had, the closure is dropped here, and the consumers with it
+    drop(std::thread::Builder::new().spawn(move || drop((as_written, reader))));
+    result
+}
+
+fn read_with(
+    as_written: &BaseConsumer<ReaderContext>,
+    reader: &BaseConsumer<ReaderContext>,
+    topic: &str,
+    partitions: &[i32],
+    patience: Duration,
     mut each: impl FnMut(Record<'_>),
 ) -> Result<(), ReadError> {
     let deadline = Instant::now() + patience;
     let fault = |source| ReadError::Kafka { topic: topic.to_owned(), source };
     let timed_out = |left| ReadError::TimedOut { topic: topic.to_owned(), waited: patience, left };
-
-    let made = |config: ClientConfig| config.create_with_context(ReaderContext).map_err(fault);
-    let as_written: BaseConsumer<ReaderContext> = made(clients.uncommitted_reader())?;
-    let reader: BaseConsumer<ReaderContext> = made(clients.committed_reader())?;
     let mut assignment = TopicPartitionList::new();
     for &partition in partitions {
         let (_, written) =

@@ -3,7 +3,7 @@
 //! It keeps everything in memory: a [`Registry::restart`] forgets every schema, and ids start anew.
 
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -127,10 +127,17 @@ impl Registry {
 }
 
 /// A client for plain HTTP, and for HTTPS with the provider of the programs.
+///
+/// One for all: making one reads the system's certificates, which takes as long as many calls. It
+/// keeps no connections, as those would outlive the runtime of the test that opened them.
 pub fn http() -> reqwest::Client {
-    // Refused when a test of this file has set it already: the same one.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap()
+    static HTTP: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        // Refused when a test of this file has set it already: the same one.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0);
+        client.timeout(Duration::from_secs(10)).build().unwrap()
+    });
+    HTTP.clone()
 }
 
 fn command(port: u16) -> Command {
