@@ -349,6 +349,7 @@ async fn shape(
     desk: &TopicDesk,
     progress: &Progress,
 ) -> Result<Shape, ServiceError> {
+    progress.wait_for(&format!("kafka at {}", config.kafka.bootstrap_servers));
     loop {
         let looked = async {
             if config.topics.create {
