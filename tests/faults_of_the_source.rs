@@ -60,7 +60,7 @@ fn sync(stage: &Stage, user: &str) -> usize {
 #[tokio::test]
 async fn whoever_meets_a_fault_waits_or_is_blocked_while_all_others_are_served() {
     let mut stage = stage("alone").await;
-    stage.set("credentials.retry", "\"2s\"");
+    stage.set("credentials.retry", "\"4s\"");
     let bridge = stage.bridge().await;
     tokio::join!(
         a_user_whose_token_is_revoked_is_blocked_alone_and_freed_at_once_by_a_new_one(
@@ -103,13 +103,17 @@ async fn a_user_whose_token_is_revoked_is_blocked_alone_and_freed_at_once_by_a_n
     hint(bridge, "other").await;
     until("the other is asked 30 times", async || questions(stage, "other") > served + 30).await;
     let tried = questions(stage, "refused") - refused;
-    assert!((1..=6).contains(&tried), "{tried} questions in some 3 s, one every 2 s was due");
+    assert!(tried <= 3, "{tried} questions in some 3 s, one every 4 s was due");
 
+    // just tried: the next try is 4 s away, the new token is tried at once
+    let tried = questions(stage, "refused");
+    until("tried once more", async || questions(stage, "refused") > tried).await;
     let token = stage.simulator.issue_token("refused", None).unwrap();
+    let since = Instant::now();
     assert_eq!(put_token(bridge, "refused", &token).await.0, 200);
-    let view =
-        bridge.show_until("refused", |view| view["last_answer"]["outcome"] == "events").await;
-    assert_eq!((&view["state"], &view["blocked_reason"]), (&json!("live"), &Value::Null));
+    let view = bridge.show_until("refused", |view| view["state"] == "live").await;
+    assert!(since.elapsed() < Duration::from_secs(3), "freed after {:?}", since.elapsed());
+    assert_eq!(view["blocked_reason"], Value::Null);
     let events = 10 + made;
     stage.until("linxo.events", |found| of_user(found, "refused").len() == events).await;
     until("nobody is blocked", async || bridge.metric("linxo_bridge_users_blocked").await == 0.0)
