@@ -3,8 +3,9 @@
 //! Promises:
 //! - never more than `max_in_flight` questions under way, never more than the rate over any second
 //!   (with a burst of a tenth of a second);
-//! - when the budget is short, urgent questions go first; active and keep-alive ones share what is
-//!   left half and half, reconciliation takes what nobody else wants;
+//! - when the budget is short, urgent questions go first; of what is left keep-alive ones get what
+//!   they want up to seven of eight and active ones the rest, so that asking often for some never
+//!   makes others wait; reconciliation takes what nobody else wants;
 //! - a question that need not wait costs one lock and no allocation.
 //!
 //! Knows nothing of: queues, workers, what is asked.
@@ -17,6 +18,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::schedule::Class;
+
+/// A keep-alive question is owed by promise and there are few of them, an active one only comes
+/// late.
+const KEEP_ALIVES_PER_ACTIVE: u32 = 7;
 
 /// The shared budget of one instance. Cheap to clone.
 #[derive(Clone)]
@@ -38,8 +43,8 @@ struct State {
     refilled_at: Instant,
     free_slots: usize,
     waiting: [VecDeque<oneshot::Sender<Slot>>; Class::ALL.len()],
-    /// Which of active and keep-alive is served next when both wait.
-    active_is_next: bool,
+    /// How many keep-alive questions went ahead of an active one that waited.
+    ahead_of_active: u32,
     /// Questions per second that each partition's queues need.
     required: BTreeMap<i32, f64>,
 }
@@ -48,6 +53,17 @@ struct State {
 pub struct Slot {
     /// Nothing once it has been taken back by hand.
     shared: Option<Arc<Shared>>,
+}
+
+impl Slot {
+    /// Takes the question back: it was not asked, and another one may be at once.
+    pub fn give_back(mut self) {
+        if let Some(shared) = self.shared.take() {
+            let mut state = shared.lock();
+            shared.take_back(&mut state);
+            shared.serve(&mut state);
+        }
+    }
 }
 
 impl Drop for Slot {
@@ -69,7 +85,7 @@ impl Budget {
             refilled_at: Instant::now(),
             free_slots: max_in_flight,
             waiting: Default::default(),
-            active_is_next: true,
+            ahead_of_active: 0,
             required: BTreeMap::new(),
         };
         let shared = Shared { state: Mutex::new(state), refill: Notify::new() };
@@ -150,6 +166,13 @@ impl Shared {
         Slot { shared: Some(Arc::clone(self)) }
     }
 
+    fn take_back(&self, state: &mut State) {
+        state.free_slots += 1;
+        if state.rate.is_some() {
+            state.tokens += 1.0;
+        }
+    }
+
     fn serve(self: &Arc<Self>, state: &mut State) {
         state.refill();
         while state.has_one() {
@@ -161,10 +184,7 @@ impl Shared {
             if let Err(mut slot) = waiting.send(slot) {
                 // nobody waits any more: taken back by hand, as dropping it would lock again
                 slot.shared = None;
-                state.free_slots += 1;
-                if state.rate.is_some() {
-                    state.tokens += 1.0;
-                }
+                self.take_back(state);
             }
         }
         if state.until_next().is_some() {
@@ -193,13 +213,16 @@ impl State {
         if let Some(waiting) = urgent.pop_front() {
             return Some(waiting);
         }
-        let (first, second) =
-            if self.active_is_next { (active, keep_alive) } else { (keep_alive, active) };
-        if let Some(waiting) = first.pop_front() {
-            self.active_is_next = !self.active_is_next;
-            return Some(waiting);
+        let both_wait = !active.is_empty() && !keep_alive.is_empty();
+        if both_wait && self.ahead_of_active < KEEP_ALIVES_PER_ACTIVE {
+            self.ahead_of_active += 1;
+            return keep_alive.pop_front();
         }
-        second.pop_front().or_else(|| reconciliation.pop_front())
+        if !active.is_empty() {
+            self.ahead_of_active = 0;
+            return active.pop_front();
+        }
+        keep_alive.pop_front().or_else(|| reconciliation.pop_front())
     }
 
     /// The time until the rate allows one more, when that is all the waiting wait for.
@@ -235,18 +258,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn urgent_goes_first_then_the_shares_alternate_and_reconciliation_comes_last() {
+    async fn urgent_goes_first_then_keep_alive_ahead_of_active_and_reconciliation_comes_last() {
         let budget = Budget::new(1);
         let only = budget.try_take(Class::KeepAlive).expect("a free budget");
         let mut turns = Vec::new();
-        for class in [
-            Class::Reconciliation,
-            Class::KeepAlive,
-            Class::KeepAlive,
-            Class::Active,
-            Class::Active,
-            Class::Urgent,
-        ] {
+        let others = [Class::Reconciliation, Class::Active, Class::Active, Class::Urgent];
+        for class in others.into_iter().chain([Class::KeepAlive; 9]) {
             turns.push((class, budget.take(class)));
         }
         let mut order = Vec::new();
@@ -261,17 +278,24 @@ mod tests {
             order.push(class);
             held = turn.await.expect("a slot");
         }
-        assert_eq!(
-            order,
-            vec![
-                Class::Urgent,
-                Class::Active,
-                Class::KeepAlive,
-                Class::Active,
-                Class::KeepAlive,
-                Class::Reconciliation
-            ]
-        );
+        let mut wanted = vec![Class::Urgent];
+        wanted.extend([Class::KeepAlive; 7]);
+        // it has waited long enough, and is not the last to be served
+        wanted.push(Class::Active);
+        wanted.extend([Class::KeepAlive; 2]);
+        wanted.extend([Class::Active, Class::Reconciliation]);
+        assert_eq!(order, wanted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_was_not_asked_takes_nothing_of_the_rate() {
+        let budget = Budget::new(10);
+        budget.limit(Some(1.0));
+        for _ in 0..10 {
+            budget.try_take(Class::Active).expect("what was given back").give_back();
+        }
+        drop(budget.try_take(Class::Active).expect("the first of this second"));
+        assert!(budget.try_take(Class::Active).is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -107,7 +107,10 @@ async fn linxo(config: &Config, metrics: &Arc<Metrics>, findings: &mut Findings)
             Some(life) => format!("client credentials are good, tokens live {life:?}"),
             None => "client credentials are good".to_owned(),
         }),
-        Some(Err(fault)) => findings.fault(&format!("client credentials: {fault}")),
+        Some(Err(fault)) => findings.fault(&format!(
+            "client credentials: {fault}; see linxo.client_id, linxo.client_secret_file and \
+             linxo.auth_url"
+        )),
     }
 }
 
@@ -199,7 +202,7 @@ async fn schemas(config: &Config, metrics: &Arc<Metrics>, findings: &mut Finding
                 "{}: the registry holds a schema that ours does not go with: {answer}",
                 subject.name
             )),
-            Err(fault) => return findings.fault(&fault.to_string()),
+            Err(fault) => return findings.fault(&format!("schema_registry.url: {fault}")),
         }
     }
     findings.good(&format!("{good} schemas go with the registry's"));

@@ -1,6 +1,6 @@
 //! What a person is told about a configuration or a command line, by the programs themselves.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panic")]
 
 use std::fs;
 use std::process::{Command, Output};

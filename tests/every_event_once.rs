@@ -30,9 +30,8 @@ fn handed_out(stage: &Stage) -> BTreeMap<String, usize> {
     handed_out
 }
 
-#[tokio::test]
-async fn events_before_and_after_a_restart_are_published_once_and_no_queue_is_made_anew() {
-    let stage = Stage::new("once").await;
+/// Events before a stop, events while nobody asks, and a start: all once, and no queue anew.
+async fn survives_a_restart(stage: &Stage) {
     let users: Vec<String> = (0..20).map(|user| format!("user-{user}")).collect();
     let bridge = stage.bridge().await;
     for user in &users {
@@ -49,10 +48,23 @@ async fn events_before_and_after_a_restart_are_published_once_and_no_queue_is_ma
     let bridge = stage.bridge().await;
     let events = stage.drained().await;
 
-    assert_eq!(counts(&events), handed_out(&stage));
+    assert_eq!(counts(&events), handed_out(stage));
     let ledger = stage.simulator.ledger(None);
     assert!(ledger.users.iter().all(|user| user.subscribes == 1), "{:?}", ledger.users);
     assert_eq!(stage.read("linxo.gaps").await.len(), 0);
     assert_eq!(stage.read("linxo.dead-letters").await.len(), 0);
     assert!(bridge.stop().await.success());
+}
+
+#[tokio::test]
+async fn events_before_and_after_a_restart_are_published_once_and_no_queue_is_made_anew() {
+    survives_a_restart(&Stage::new("once").await).await;
+}
+
+#[tokio::test]
+async fn the_same_holds_under_the_new_group_protocol() {
+    let mut stage = Stage::new("once-consumer").await;
+    stage.set("kafka.group_protocol", "\"consumer\"");
+    stage.unset("kafka.session_timeout");
+    survives_a_restart(&stage).await;
 }

@@ -1,7 +1,7 @@
 //! A bridge that is killed while events flow and started again publishes nothing twice, makes no
 //! queue anew, and lacks at most the last answer of each queue before each kill.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panic")]
 
 mod support;
 

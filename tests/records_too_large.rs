@@ -1,7 +1,7 @@
 //! Events larger than their topic takes: first they lose `unmapped`, then they become dead letters,
 //! and what follows them is published, also when the topic takes less than it did at the start.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panic")]
 
 mod support;
 

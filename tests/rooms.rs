@@ -44,7 +44,7 @@ const KNOWS: &[(&str, &str)] = &[
     ),
     ("check", "admin config credential kafka metrics record registry service topics"),
     ("simulator", ""),
-    ("demo", ""),
+    ("demo", "config credential event ids kafka record service simulator topics"),
     ("pulse", "ids"),
     ("metrics", "ids"),
     ("config", "secret"),
@@ -64,8 +64,8 @@ const CRATES: &[(&str, &str)] = &[
     ("axum", "admin simulator"),
     ("chacha20poly1305", "credential"),
     ("prometheus", "metrics"),
-    ("rdkafka", "assignment kafka publisher topics"),
-    ("reqwest", "admin linxo registry"),
+    ("rdkafka", "assignment demo kafka publisher topics"),
+    ("reqwest", "admin demo linxo registry"),
 ];
 const EXCEPTIONS: &[(&str, &str)] = &[("service", "rdkafka::error::KafkaError")];
 

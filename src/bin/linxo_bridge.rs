@@ -59,6 +59,12 @@ fn main() -> ExitCode {
         }
     };
     if let Command::Demo(options) = &arguments.command {
+        if let Some(filter) = &options.log
+            && let Err(error) = log(filter, LogFormat::Text)
+        {
+            eprintln!("--log {filter:?}: {error}; give a level or target=level");
+            return ExitCode::from(CONFIGURATION);
+        }
         return in_runtime(demo::run(options.clone()));
     }
     let config = match Config::load(arguments.config.as_deref(), environment()) {

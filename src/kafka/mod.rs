@@ -19,4 +19,4 @@ pub use clients::{Clients, DEFAULT_MAX_MESSAGE, MESSAGE_OVERHEAD, TRANSACTION_TI
 pub use failure::Failure;
 pub use partition::partition_of;
 pub use reach::Reach;
-pub use read::{ReadError, Record, read_to_end};
+pub use read::{ReadError, ReaderContext, Record, read_to_end};

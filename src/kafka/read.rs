@@ -9,13 +9,28 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use super::Clients;
+
+/// What a reader's client says by itself: the end of a partition, which one that is let go may
+/// still report, is no complaint.
+pub struct ReaderContext;
+
+impl ClientContext for ReaderContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "a kafka reader complains");
+        }
+    }
+}
+
+impl ConsumerContext for ReaderContext {}
 
 /// One record of a compacted topic; a value of `None` is a removal.
 #[derive(Clone, Copy, Debug)]
@@ -71,8 +86,9 @@ pub fn read_to_end(
     let fault = |source| ReadError::Kafka { topic: topic.to_owned(), source };
     let timed_out = |left| ReadError::TimedOut { topic: topic.to_owned(), waited: patience, left };
 
-    let as_written: BaseConsumer = clients.uncommitted_reader().create().map_err(fault)?;
-    let reader: BaseConsumer = clients.committed_reader().create().map_err(fault)?;
+    let made = |config: ClientConfig| config.create_with_context(ReaderContext).map_err(fault);
+    let as_written: BaseConsumer<ReaderContext> = made(clients.uncommitted_reader())?;
+    let reader: BaseConsumer<ReaderContext> = made(clients.committed_reader())?;
     let mut assignment = TopicPartitionList::new();
     for &partition in partitions {
         let (_, written) =

@@ -62,12 +62,12 @@ impl ProducerContext for Deliveries {
 
 /// Why a transaction came to nothing, or may have.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}{}: {source}", shown(.record.as_ref()))]
+#[error("{what}{}: {source}", shown(.record.as_deref()))]
 pub(super) struct Mishap {
     pub(super) what: &'static str,
     pub(super) failure: Failure,
     /// The record it was about, when it was about one.
-    pub(super) record: Option<RefusedRecord>,
+    pub(super) record: Option<Box<RefusedRecord>>,
     pub(super) source: KafkaError,
 }
 
@@ -136,7 +136,7 @@ impl TransactionalProducer {
                 return Err(Mishap {
                     what: "not delivered",
                     failure: self.fatal().unwrap_or(Failure::MustAbort),
-                    record: Some(record),
+                    record: Some(Box::new(record)),
                     source: KafkaError::MessageProduction(code),
                 });
             }

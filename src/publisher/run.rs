@@ -372,7 +372,7 @@ impl Publishing {
 /// The record that an attempt failed by.
 fn refused(interrupted: &Interrupted) -> Option<&RefusedRecord> {
     match interrupted {
-        Interrupted::Mishap(mishap) => mishap.record.as_ref(),
+        Interrupted::Mishap(mishap) => mishap.record.as_deref(),
         Interrupted::Refused { record, .. } => Some(record),
         Interrupted::Lost | Interrupted::Record(_) => None,
     }

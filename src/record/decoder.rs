@@ -14,6 +14,7 @@ use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use serde::de::DeserializeOwned;
 
+use super::describe::json;
 use super::schema::{RELEASED, fingerprint, present};
 use super::{Framing, RecordError, RecordKind, Topics};
 use crate::journal_mark::JournalMark;
@@ -45,12 +46,15 @@ impl Decoder {
     pub fn new(framing: &Framing, topics: &Topics) -> Result<Self, RecordError> {
         let mut by_fingerprint = HashMap::new();
         for (kind, text) in RELEASED {
-            let schema = Schema::parse_str(text)
-                .map_err(|source| RecordError::OwnSchema { kind, source: Arc::new(source) })?;
-            by_fingerprint.insert(fingerprint(&schema), Written::Otherwise(Box::new(schema)));
+            let own = |source| RecordError::OwnSchema { kind, source: Arc::new(source) };
+            let schema = Schema::parse_str(text).map_err(own)?;
+            let fingerprint = fingerprint(&schema).map_err(own)?;
+            by_fingerprint.insert(fingerprint, Written::Otherwise(Box::new(schema)));
         }
         for kind in RecordKind::ALL {
-            by_fingerprint.insert(fingerprint(present(kind)?), Written::Present(kind));
+            let own = |source| RecordError::OwnSchema { kind, source: Arc::new(source) };
+            let fingerprint = fingerprint(present(kind)?).map_err(own)?;
+            by_fingerprint.insert(fingerprint, Written::Present(kind));
         }
         let mut by_id = HashMap::new();
         if let Framing::Confluent { ids } = framing {
@@ -74,9 +78,9 @@ impl Decoder {
     /// # Errors
     /// `BadSchema`, when it is no schema.
     pub fn learn(&mut self, id: u32, schema_text: &str) -> Result<(), RecordError> {
-        let schema = Schema::parse_str(schema_text)
-            .map_err(|source| RecordError::BadSchema { id, source: Box::new(source) })?;
-        let known = self.by_fingerprint.get(&fingerprint(&schema));
+        let bad = |source| RecordError::BadSchema { id, source: Box::new(source) };
+        let schema = Schema::parse_str(schema_text).map_err(bad)?;
+        let known = self.by_fingerprint.get(&fingerprint(&schema).map_err(bad)?);
         let written = match known {
             Some(Written::Present(kind)) => Written::Present(*kind),
             Some(Written::Otherwise(_)) | None => Written::Otherwise(Box::new(schema)),
@@ -109,6 +113,31 @@ impl Decoder {
     /// `UnknownSchema`: look it up, `learn` it, try again. The others: it cannot be read.
     pub fn journal_mark(&self, value: &[u8]) -> Result<JournalMark, RecordError> {
         self.read(&self.journal_mark, value)
+    }
+
+    /// Any value of a topic that has a schema, as JSON: unions without their branch, times as
+    /// milliseconds since 1970. For eyes and comparisons, not for speed.
+    ///
+    /// # Errors
+    /// `UnknownSchema`: look it up, `learn` it, try again. The others: it cannot be read.
+    pub fn describe(&self, value: &[u8]) -> Result<serde_json::Value, RecordError> {
+        let (written, mut datum) = self.unframed(value)?;
+        let (kind, schema) = match written {
+            Written::Present(kind) => (*kind, present(*kind)?),
+            Written::Otherwise(schema) => {
+                let found = schema.name().map(|name| name.fullname(None)).unwrap_or_default();
+                let kind = RecordKind::ALL.into_iter().find(|kind| kind.full_name() == found);
+                (kind.ok_or(RecordError::NotFramed)?, &**schema)
+            }
+        };
+        let read = GenericDatumReader::builder(schema)
+            .build()
+            .and_then(|reader| reader.read_value(&mut datum));
+        match read {
+            Ok(read) if datum.is_empty() => Ok(json(read)),
+            Ok(_) => Err(RecordError::Malformed { kind, source: None }),
+            Err(source) => Err(RecordError::Malformed { kind, source: Some(Box::new(source)) }),
+        }
     }
 
     fn read<T: DeserializeOwned>(&self, reader: &Reader, value: &[u8]) -> Result<T, RecordError> {

@@ -169,7 +169,8 @@ impl Writer {
 fn header(framing: &Framing, topic: &str, kind: RecordKind) -> Result<Box<[u8]>, RecordError> {
     match framing {
         Framing::SingleObject => {
-            let fingerprint = fingerprint(present(kind)?);
+            let fingerprint = fingerprint(present(kind)?)
+                .map_err(|source| RecordError::OwnSchema { kind, source: Arc::new(source) })?;
             Ok([[0xC3, 0x01].as_slice(), &fingerprint].concat().into())
         }
         Framing::Confluent { ids } => match ids.get(topic) {

@@ -11,6 +11,7 @@
 //! `apache_avro`.
 
 mod decoder;
+mod describe;
 mod encoder;
 mod event;
 mod schema;

@@ -87,11 +87,31 @@ pub(super) fn present(kind: RecordKind) -> Result<&'static Schema, RecordError> 
 }
 
 /// CRC-64-AVRO of a schema's canonical form, as single-object encoding carries it: little-endian.
-pub(super) fn fingerprint(schema: &Schema) -> [u8; 8] {
+///
+/// The crate leaves `{"type":"long"}` in the form where a logical type stood; the specification, and
+/// Java with it, has `"long"`. Parsed once more, it is.
+pub(super) fn fingerprint(schema: &Schema) -> Result<[u8; 8], apache_avro::Error> {
+    let plain = Schema::parse_str(&schema.canonical_form())?;
     let mut bytes = [0; 8];
-    let fingerprint = schema.fingerprint::<Rabin>().bytes;
-    for (to, from) in bytes.iter_mut().zip(fingerprint) {
+    for (to, from) in bytes.iter_mut().zip(plain.fingerprint::<Rabin>().bytes) {
         *to = from;
     }
-    bytes
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_those_of_java_also_with_logical_types() {
+        let schema = Schema::parse_str(
+            r#"{"type": "record", "name": "Sample", "namespace": "com.linxo.bridge", "fields": [
+                {"name": "at", "type": ["null", {"type": "long", "logicalType": "timestamp-millis"}],
+                 "default": null}]}"#,
+        )
+        .unwrap();
+        // SchemaNormalization.parsingFingerprint64 of Avro 1.12
+        assert_eq!(fingerprint(&schema).unwrap(), 0x5653_b152_1c6b_aa7b_u64.to_le_bytes());
+    }
 }

@@ -5,6 +5,7 @@
 //!   pause doubles with every empty answer until the keep-alive interval is reached;
 //! - at keep-alive cadence a queue is asked at its phase, never later than the interval after the
 //!   last question;
+//! - an active queue that waited for the keep-alive interval is owed a question like a quiet one;
 //! - a queue with less than a third of its life left is urgent.
 //!
 //! Knows nothing of: the wheel, and of any clock.
@@ -95,7 +96,7 @@ impl Pace {
     pub fn class(&self, age: Duration, is_active: bool) -> Class {
         if age >= self.urgent_after() {
             Class::Urgent
-        } else if is_active {
+        } else if is_active && age < self.keep_alive {
             Class::Active
         } else {
             Class::KeepAlive
@@ -173,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_third_of_the_life_left_is_urgent() {
-        assert_eq!(PACE.class(Duration::from_secs(599), true), Class::Active);
+        assert_eq!(PACE.class(Duration::from_secs(299), true), Class::Active);
+        assert_eq!(PACE.class(Duration::from_secs(599), true), Class::KeepAlive);
         assert_eq!(PACE.class(Duration::from_secs(599), false), Class::KeepAlive);
         assert_eq!(PACE.class(Duration::from_secs(600), true), Class::Urgent);
     }

@@ -151,6 +151,12 @@ impl Fleet {
         let decoder = Arc::clone(&self.decoder);
         let registry = self.registry.clone();
         let ownership = Arc::clone(&self.directory.shared.ownership);
+        let progress = Arc::clone(&self.directory.shared.progress);
+        progress.still_waits_for(&format!(
+            "reading {} partitions of {} to their ends",
+            partitions.len(),
+            topics.subscriptions
+        ));
         self.loading.spawn(async move {
             loop {
                 let wanted: Vec<(i32, u64)> = partitions
@@ -172,6 +178,7 @@ impl Fleet {
                     Ok(Ok(loaded)) => return Some(Loading { granted, partitions: wanted, loaded }),
                     Ok(Err(error)) => {
                         tracing::warn!(%error, "partitions cannot be read, trying again");
+                        progress.still_waits_for(&format!("reading partitions: {error}"));
                         learn(&error, registry.as_ref(), &decoder).await;
                     }
                     Err(error) => tracing::error!(%error, "reading partitions ended badly"),

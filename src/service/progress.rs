@@ -26,6 +26,13 @@ impl Progress {
         }
     }
 
+    /// The same during the start; once it is done, nothing changes.
+    pub(super) fn still_waits_for(&self, what: &str) {
+        if !self.missing().is_empty() {
+            self.wait_for(what);
+        }
+    }
+
     /// Nothing is waited for any more.
     pub(super) fn is_done(&self) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -349,7 +349,8 @@ async fn shape(
     desk: &TopicDesk,
     progress: &Progress,
 ) -> Result<Shape, ServiceError> {
-    progress.wait_for(&format!("kafka at {}", config.kafka.bootstrap_servers));
+    // an absent cluster is known as one only when the client's patience has run out
+    progress.wait_for(&format!("kafka at {}: the topics", config.kafka.bootstrap_servers));
     loop {
         let looked = async {
             if config.topics.create {

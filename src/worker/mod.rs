@@ -35,6 +35,8 @@ use crate::schedule::{Class, Wheel};
 use question::{Came, Done, Step};
 use queue::{Doing, Next, Queue};
 
+/// Turns of one class that the budget is asked for at once.
+const MAX_TURNS: usize = 16;
 /// Commands of one user that may wait for what is under way.
 const MAX_WAITING: usize = 16;
 /// Commands that may wait for a worker.
@@ -65,7 +67,8 @@ pub struct Worker {
     wheel: Wheel,
     /// Who is due and waits for budget, by class. May name queues that wait no longer.
     ready: [VecDeque<u32>; Class::ALL.len()],
-    is_turn_asked: [bool; Class::ALL.len()],
+    /// How many turns the budget was asked for and has not given.
+    turns_asked: [usize; Class::ALL.len()],
     turns: FuturesUnordered<Turn>,
     under_way: FuturesUnordered<Performing>,
     waiting: HashMap<u32, VecDeque<Command>>,
@@ -91,7 +94,7 @@ impl Worker {
             by_user: BTreeMap::new(),
             wheel: Wheel::new(Instant::now()),
             ready: Default::default(),
-            is_turn_asked: Default::default(),
+            turns_asked: Default::default(),
             turns: FuturesUnordered::new(),
             under_way: FuturesUnordered::new(),
             waiting: HashMap::new(),
@@ -182,46 +185,48 @@ impl Worker {
             return;
         }
         let class = queue.class(now, &self.outside.pace);
-        if queue.doing == Doing::Waiting(class) {
-            return;
+        if queue.doing != Doing::Waiting(class) {
+            if let Some(slot) = self.outside.budget.try_take(class) {
+                self.begin(index, class, slot);
+                return;
+            }
+            queue.doing = Doing::Waiting(class);
+            self.ready[class.place()].push_back(index);
         }
-        if let Some(slot) = self.outside.budget.try_take(class) {
-            self.begin(index, slot);
-            return;
+        if let Some(at) = queue.promoted_at(class, now, &self.outside.pace) {
+            self.wheel.arm(index, at.max(now + Duration::from_millis(1)));
         }
-        queue.doing = Doing::Waiting(class);
-        if class != Class::Urgent
-            && let Some(urgent_at) = queue.urgent_at(&self.outside.pace)
-        {
-            self.wheel.arm(index, urgent_at.max(now + Duration::from_millis(1)));
-        }
-        self.ready[class.place()].push_back(index);
-        self.ask_for_turn(class);
+        self.ask_for_turns(class);
     }
 
-    fn ask_for_turn(&mut self, class: Class) {
-        if self.is_turn_asked[class.place()] || self.ready[class.place()].is_empty() {
-            return;
+    /// Has the budget see what waits, as it can only weigh those that ask.
+    fn ask_for_turns(&mut self, class: Class) {
+        let place = class.place();
+        while self.turns_asked[place] < self.ready[place].len().min(MAX_TURNS) {
+            self.turns_asked[place] += 1;
+            let turn = self.outside.budget.take(class);
+            self.turns.push(Box::pin(async move { (class, turn.await.ok()) }));
         }
-        self.is_turn_asked[class.place()] = true;
-        let turn = self.outside.budget.take(class);
-        self.turns.push(Box::pin(async move { (class, turn.await.ok()) }));
     }
 
     fn take_turn(&mut self, class: Class, slot: Option<Slot>) {
-        self.is_turn_asked[class.place()] = false;
+        self.turns_asked[class.place()] -= 1;
         let Some(slot) = slot else { return };
-        while let Some(index) = self.ready[class.place()].pop_front() {
+        let waiting = loop {
+            let Some(index) = self.ready[class.place()].pop_front() else { break None };
             let queue = self.queues.get(index as usize).and_then(Option::as_ref);
             if queue.is_some_and(|queue| queue.doing == Doing::Waiting(class)) {
-                self.begin(index, slot);
-                break;
+                break Some(index);
             }
+        };
+        match waiting {
+            Some(index) => self.begin(index, class, slot),
+            None => slot.give_back(),
         }
-        self.ask_for_turn(class);
+        self.ask_for_turns(class);
     }
 
-    fn begin(&mut self, index: u32, slot: Slot) {
+    fn begin(&mut self, index: u32, class: Class, slot: Slot) {
         let now = Instant::now();
         self.wheel.disarm(index);
         let Some(queue) = self.queues.get_mut(index as usize).and_then(Option::as_mut) else {
@@ -230,7 +235,7 @@ impl Worker {
         let interval = queue.asked.map(|asked| now - asked);
         self.outside.metrics.poll_scheduled(now.saturating_duration_since(queue.due), interval);
         queue.doing = Doing::Busy;
-        let step = queue.step(now, self.granted);
+        let step = queue.step(class, self.granted);
         self.perform(index, step, Some(slot));
     }
 

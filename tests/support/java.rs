@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use super::cache;
 
 /// Where a reader finds the schema of a value.
+#[derive(Clone, Copy)]
 pub enum Schemas<'a> {
     /// By the fingerprint of single-object encoding, among the `.avsc` files of this folder.
     Folder(&'a Path),

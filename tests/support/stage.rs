@@ -130,6 +130,7 @@ impl Stage {
     pub async fn run(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_linxo-bridge"));
         command.arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
+        command.kill_on_drop(true);
         tokio::time::timeout(PATIENCE, command.output()).await.expect("in time").unwrap()
     }
 
@@ -207,6 +208,11 @@ impl Stage {
     /// Waits until the source has nothing left to hand out, and everything it handed out is in
     /// `linxo.events`.
     pub async fn drained(&self) -> Vec<Decoded> {
+        self.drained_less(0).await
+    }
+
+    /// The same when as many of them are no events but dead letters.
+    pub async fn drained_less(&self, dead_letters: usize) -> Vec<Decoded> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while self
             .simulator
@@ -218,7 +224,7 @@ impl Stage {
             assert!(tokio::time::Instant::now() < deadline, "events still wait at the source");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let handed_out = self.handed_out();
+        let handed_out = self.handed_out() - dead_letters;
         self.until("linxo.events", |records| {
             let from_queues = records.iter().filter(|record| record.value["origin"] == "QUEUE");
             from_queues.count() >= handed_out

@@ -1,5 +1,6 @@
 //! That the bytes are what the schemas say, and stay readable.
 
+mod described;
 mod events;
 mod kept;
 mod schemas;

@@ -209,11 +209,35 @@ impl Queue {
     pub(super) fn class(&self, now: Instant, pace: &Pace) -> Class {
         match &self.need {
             Need::NewQueue(_) => Class::Urgent,
-            Need::Listing { at, .. } if *at <= now => Class::Reconciliation,
-            Need::Nothing | Need::Listing { .. } => {
-                pace.class(self.age(now), self.active_until.is_some_and(|until| now < until))
-            }
+            Need::Listing { .. } if self.is_listing_next(now, pace) => Class::Reconciliation,
+            Need::Nothing | Need::Listing { .. } => pace.class(self.age(now), self.is_active(now)),
         }
+    }
+
+    /// When what waits under a class comes under a more pressing one.
+    pub(super) fn promoted_at(&self, class: Class, now: Instant, pace: &Pace) -> Option<Instant> {
+        let age_of = |age: Duration| Some(now + age.saturating_sub(self.age(now)));
+        match class {
+            Class::Urgent => None,
+            Class::Active => age_of(pace.keep_alive),
+            Class::KeepAlive => age_of(pace.urgent_after()),
+            Class::Reconciliation => Some(self.due + self.listing_patience(now, pace)),
+        }
+    }
+
+    /// Whether the listing is due, and has not waited for spare budget so long that the queue itself
+    /// has to be asked first.
+    fn is_listing_next(&self, now: Instant, pace: &Pace) -> bool {
+        matches!(&self.need, Need::Listing { at, .. } if *at <= now)
+            && now < self.due + self.listing_patience(now, pace)
+    }
+
+    fn listing_patience(&self, now: Instant, pace: &Pace) -> Duration {
+        if self.is_active(now) { pace.active } else { pace.keep_alive }
+    }
+
+    fn is_active(&self, now: Instant) -> bool {
+        self.active_until.is_some_and(|until| now < until)
     }
 
     /// When a question that waits becomes urgent.
@@ -221,15 +245,15 @@ impl Queue {
         self.asked.map(|asked| asked + pace.urgent_after())
     }
 
-    /// What to do now.
-    pub(super) fn step(&self, now: Instant, granted: Granted) -> Step {
+    /// What to do now that the budget allows something of this class.
+    pub(super) fn step(&self, class: Class, granted: Granted) -> Step {
         let user = self.row_of(granted);
         let credential = self.credential.clone();
         match &self.need {
             Need::NewQueue(cause) => {
                 Step::Replace { of: user, credential, lost: self.lost(*cause) }
             }
-            Need::Listing { at, .. } if *at <= now => Step::List {
+            Need::Listing { .. } if class == Class::Reconciliation => Step::List {
                 of: user,
                 credential,
                 gap: self.open_gap.clone().unwrap_or_else(GapId::random),
@@ -406,6 +430,7 @@ impl Queue {
             }
             PollOutcome::Dead => {
                 self.failures = 0;
+                // the source looked: the credential, if it was refused before, is not now
                 self.blocked = None;
                 self.need = Need::NewQueue(self.death_cause(pace));
                 tracing::warn!(
@@ -586,3 +611,6 @@ impl HeldCredential {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

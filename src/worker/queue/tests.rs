@@ -1,0 +1,240 @@
+//! What comes next for a queue, with the clock standing still or moved by hand.
+
+use super::*;
+
+const PACE: Pace = Pace {
+    keep_alive: Duration::from_secs(300),
+    active: Duration::from_secs(1),
+    active_for: Duration::from_secs(120),
+    queue_lifetime: Duration::from_secs(900),
+    credential_retry: Duration::from_secs(60),
+};
+const GRANTED: Granted = Granted { partition: 3, token: 1 };
+
+fn subscription() -> Subscription {
+    Subscription {
+        user_id: UserId::from("user"),
+        subscription_id: SubscriptionId::from("wish"),
+        queue_id: QueueId::from("q1"),
+        credential_kind: "client".into(),
+        sealed_credential: Vec::new(),
+        created_at: Timestamp::now(),
+        updated_at: Timestamp::now(),
+    }
+}
+
+/// A queue that was subscribed just now.
+fn subscribed() -> Queue {
+    let mut queue = Queue::subscribing(UserId::from("user"));
+    queue.settle(Came::Subscribed(Box::new(subscription())), &PACE);
+    queue
+}
+
+/// A queue whose synchronization is long over.
+fn quiet() -> Queue {
+    let mut queue = subscribed();
+    queue.active_until = None;
+    queue.empties = 20;
+    queue
+}
+
+fn asked(outcome: PollOutcome) -> Came {
+    Came::Asked {
+        outcome,
+        started: Instant::now(),
+        started_at: Timestamp::now(),
+        retry_after: None,
+        listing: None,
+        sign: None,
+    }
+}
+
+/// The pause until the next step.
+fn pause(next: Next) -> Duration {
+    match next {
+        Next::At(at) => at.saturating_duration_since(Instant::now()),
+        Next::Gone => panic!("the user is gone"),
+    }
+}
+
+/// What is done when the budget allows everything.
+fn step(queue: &Queue) -> Step {
+    queue.step(queue.class(Instant::now(), &PACE), GRANTED)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_queue_is_asked_often_until_the_expected_synchronization_is_out_of_sight() {
+    let mut queue = subscribed();
+    assert_eq!(pause(queue.settle(asked(PollOutcome::Empty), &PACE)), PACE.active);
+    tokio::time::advance(Duration::from_secs(119)).await;
+    assert_eq!(pause(queue.settle(asked(PollOutcome::Empty), &PACE)), PACE.active);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        pauses.push(pause(queue.settle(asked(PollOutcome::Empty), &PACE)).as_secs());
+    }
+    assert_eq!(pauses, [2, 4, 8, 16, 32, 64]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_synchronization_ends_the_haste() {
+    let mut queue = subscribed();
+    let Came::Asked { started, started_at, .. } = asked(PollOutcome::Events) else { return };
+    let signed = |sign| Came::Asked {
+        outcome: PollOutcome::Events,
+        started,
+        started_at,
+        retry_after: None,
+        listing: None,
+        sign: Some(sign),
+    };
+    queue.settle(signed(true), &PACE);
+    assert!(queue.active_until.is_some());
+    queue.settle(signed(false), &PACE);
+    assert!(queue.active_until.is_none());
+    assert_eq!(pause(queue.settle(asked(PollOutcome::Empty), &PACE)).as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_queue_is_never_left_alone_longer_than_the_keep_alive_interval() {
+    let mut queue = quiet();
+    for outcome in [PollOutcome::Empty, PollOutcome::EmptyList, PollOutcome::Malformed] {
+        queue.empties = 20;
+        assert!(pause(queue.settle(asked(outcome), &PACE)) <= PACE.keep_alive);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_backs_off_but_never_past_the_keep_alive_time() {
+    let mut queue = quiet();
+    queue.settle(asked(PollOutcome::Empty), &PACE);
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        pauses.push(pause(queue.settle(asked(PollOutcome::ServerError), &PACE)).as_secs());
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    tokio::time::advance(Duration::from_secs(280)).await;
+    assert_eq!(pause(queue.settle(asked(PollOutcome::ServerError), &PACE)).as_secs(), 20);
+    // past it, every backoff
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert_eq!(pause(queue.settle(asked(PollOutcome::ServerError), &PACE)).as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_the_source_asks_for_is_kept_until_the_queue_is_in_danger() {
+    let mut queue = quiet();
+    queue.settle(asked(PollOutcome::Empty), &PACE);
+    let throttled = |seconds| Came::Asked {
+        outcome: PollOutcome::Throttled,
+        started: Instant::now(),
+        started_at: Timestamp::now(),
+        retry_after: Some(Duration::from_secs(seconds)),
+        listing: None,
+        sign: None,
+    };
+    assert_eq!(pause(queue.settle(throttled(120), &PACE)).as_secs(), 120);
+    assert_eq!(pause(queue.settle(throttled(7200), &PACE)).as_secs(), 600);
+    tokio::time::advance(Duration::from_secs(650)).await;
+    assert!(pause(queue.settle(throttled(7200), &PACE)) <= LONGEST_BACKOFF);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_queue_is_replaced_then_listed_and_the_gap_says_why() {
+    let mut queue = quiet();
+    assert_eq!(pause(queue.settle(asked(PollOutcome::Dead), &PACE)), Duration::ZERO);
+    assert_eq!(queue.class(Instant::now(), &PACE), Class::Urgent);
+    let Step::Replace { lost, .. } = step(&queue) else {
+        panic!("a new queue is needed");
+    };
+    assert_eq!((lost.cause, lost.certainty), (Cause::QueueGone, Certainty::Certain));
+
+    let gap = lost.gap_id.clone();
+    let came = Came::Replaced { queue: QueueId::from("q2"), gap: gap.clone(), cause: lost.cause };
+    assert_eq!(pause(queue.settle(came, &PACE)), Duration::ZERO);
+    assert_eq!((queue.queue.as_str(), queue.generation), ("q2", 2));
+    let Step::List { gap: listed, .. } = step(&queue) else {
+        panic!("the present state is needed");
+    };
+    assert_eq!(listed, gap);
+
+    // a listing that fails lets the queue be asked meanwhile, and a loss meanwhile widens the gap
+    let failed = Came::Unlisted(CallFault::Retry { what: "away".into() });
+    let Next::At(due) = queue.settle(failed, &PACE) else { panic!("the user stays") };
+    queue.due = due;
+    tokio::time::advance(Duration::from_millis(500)).await;
+    let Step::Ask(question) = step(&queue) else {
+        panic!("the listing waits");
+    };
+    assert_eq!(question.open_gap, Some(gap));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(matches!(step(&queue), Step::List { .. }));
+    queue.settle(Came::Listed, &PACE);
+    assert!(matches!(step(&queue), Step::Ask(_)));
+    assert_eq!(queue.open_gap, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_user_is_asked_slowly_and_freed_at_once_by_a_new_credential() {
+    let mut queue = quiet();
+    assert_eq!(pause(queue.settle(asked(PollOutcome::Unauthorized), &PACE)).as_secs(), 60);
+    assert_eq!(queue.condition(), QueueCondition::Blocked);
+    // it dies meanwhile: the cause is the credential
+    queue.settle(asked(PollOutcome::Dead), &PACE);
+    assert_eq!(queue.death_cause(&PACE), Cause::CredentialRefused);
+    let refused = CallFault::Refused { status: 401, code: String::new() };
+    assert_eq!(pause(queue.settle(Came::Failed(refused), &PACE)).as_secs(), 60);
+    assert_eq!(queue.condition(), QueueCondition::Blocked);
+    let changed = Came::CredentialChanged(Box::new(subscription()));
+    assert_eq!(pause(queue.settle(changed, &PACE)), Duration::ZERO);
+    assert_ne!(queue.condition(), QueueCondition::Blocked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_without_an_answer_is_remembered_until_the_queue_answers() {
+    let mut queue = quiet();
+    queue.settle(asked(PollOutcome::Timeout), &PACE);
+    assert!(queue.question(GRANTED).is_answer_suspected);
+    queue.settle(asked(PollOutcome::ServerError), &PACE);
+    assert!(queue.question(GRANTED).is_answer_suspected);
+    queue.settle(asked(PollOutcome::Empty), &PACE);
+    assert!(!queue.question(GRANTED).is_answer_suspected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_thirds_of_a_life_without_an_answer_make_a_queue_urgent() {
+    let mut queue = quiet();
+    queue.settle(asked(PollOutcome::Empty), &PACE);
+    tokio::time::advance(Duration::from_millis(599_999)).await;
+    assert_eq!(queue.class(Instant::now(), &PACE), Class::KeepAlive);
+    tokio::time::advance(Duration::from_millis(2)).await;
+    assert_eq!(queue.class(Instant::now(), &PACE), Class::Urgent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_finds_no_spare_budget_does_not_keep_its_queue_from_being_asked() {
+    let mut queue = quiet();
+    queue.open(GapId::from("gap"), Instant::now());
+    let class = |queue: &Queue| queue.class(Instant::now(), &PACE);
+    assert_eq!(class(&queue), Class::Reconciliation);
+    let promoted_at = queue.promoted_at(Class::Reconciliation, Instant::now(), &PACE);
+    assert_eq!(promoted_at, Some(queue.due + PACE.keep_alive));
+    tokio::time::advance(PACE.keep_alive).await;
+    assert_eq!(class(&queue), Class::KeepAlive);
+    assert!(matches!(step(&queue), Step::Ask(_)));
+    // asked: now the listing has its chance again
+    let Next::At(due) = queue.settle(asked(PollOutcome::Empty), &PACE) else {
+        panic!("the user stays")
+    };
+    queue.due = due;
+    assert_eq!(class(&queue), Class::Reconciliation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_active_queue_that_waits_is_owed_a_question_after_the_keep_alive_interval() {
+    let queue = subscribed();
+    let at = queue.promoted_at(Class::Active, Instant::now(), &PACE);
+    assert_eq!(at, Some(Instant::now() + PACE.keep_alive));
+    let at = queue.promoted_at(Class::KeepAlive, Instant::now(), &PACE);
+    assert_eq!(at, Some(Instant::now() + PACE.urgent_after()));
+    assert_eq!(queue.promoted_at(Class::Urgent, Instant::now(), &PACE), None);
+}
