@@ -82,7 +82,7 @@ impl Stage {
     pub async fn assert_secret(&self, bridge: &Bridge, texts: &[&str]) {
         let client_secret = std::fs::read(self.folder.path().join("client-secret")).unwrap();
         let client_secret = String::from_utf8(client_secret).unwrap();
-        let mut secrets = vec![FAKE_SECRET, client_secret.as_str(), super::stage::TOKEN];
+        let mut secrets = vec![FAKE_SECRET, client_secret.as_str(), super::TOKEN];
         secrets.extend(texts);
         let metrics = bridge.get("/metrics").await.1;
         let mut places = vec![
