@@ -151,15 +151,8 @@ async fn a_killed_queue(name: &str, dead_status: u16) {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_gone_with_404_is_replaced_first_then_the_gap_told_and_the_present_listed()
-{
-    a_killed_queue("gone404", 404).await;
-}
-
-#[tokio::test]
-async fn a_queue_that_is_gone_with_410_is_replaced_first_then_the_gap_told_and_the_present_listed()
-{
-    a_killed_queue("gone410", 410).await;
+async fn a_queue_that_is_gone_is_replaced_first_then_the_gap_told_and_the_present_listed() {
+    tokio::join!(a_killed_queue("gone404", 404), a_killed_queue("gone410", 410));
 }
 
 #[tokio::test]
@@ -235,8 +228,7 @@ async fn assert_removed(stage: &Stage, bridge: &Bridge, subscribes: u32) {
     assert_eq!(last_of(stage, "linxo.queues").await, Value::Null);
 }
 
-#[tokio::test]
-async fn a_removal_while_the_present_is_being_listed_leaves_nothing_of_the_user() {
+async fn removed_while_the_present_is_listed() {
     let stage = stage("removed", Options::default(), &[]).await;
     let bridge = stage.bridge().await;
     bridge.put(USER).await;
@@ -249,8 +241,7 @@ async fn a_removal_while_the_present_is_being_listed_leaves_nothing_of_the_user(
     assert!(bridge.stop().await.success());
 }
 
-#[tokio::test]
-async fn a_removal_while_no_new_queue_can_be_made_leaves_nothing_of_the_user() {
+async fn removed_while_no_new_queue_can_be_made() {
     let stage = stage("unmade", Options::default(), &[]).await;
     let bridge = stage.bridge().await;
     bridge.put(USER).await;
@@ -260,6 +251,11 @@ async fn a_removal_while_no_new_queue_can_be_made_leaves_nothing_of_the_user() {
     oracle::eventually("it was tried", || !stage.simulator.stats().faults.is_empty()).await;
     assert_removed(&stage, &bridge, 1).await;
     assert!(bridge.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_removal_in_the_middle_of_a_recovery_leaves_nothing_of_the_user() {
+    tokio::join!(removed_while_the_present_is_listed(), removed_while_no_new_queue_can_be_made());
 }
 
 #[tokio::test]
