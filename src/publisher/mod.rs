@@ -26,6 +26,7 @@ mod run;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;

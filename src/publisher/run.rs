@@ -5,7 +5,6 @@
 //!
 //! Knows nothing of: how records are made.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,50 +14,18 @@ use super::draft::{Draft, Holdings, Owned};
 use super::outbox::{Outbox, Outgoing, SendFault};
 use super::position::{self, Position};
 use super::producer::{Mishap, RefusedRecord, Sending, TransactionalProducer, is_too_large};
+use super::transaction::{Interrupted, confirm, gather, mark};
 use super::{Control, PublisherError, PublisherSettings};
 use crate::ids::Timestamp;
 use crate::journal::Row;
-use crate::journal_mark::JournalMark;
 use crate::kafka::Failure;
 use crate::metrics::{Stage, TransactionOutcome};
 
-/// Records and bytes at which a transaction is closed, however fast more come.
-const MAX_RECORDS: u64 = 10_000;
-const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// The longest time without a mark, and so without a commit.
 const MARK_INTERVAL: Duration = Duration::from_secs(10);
 const INIT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Why a turn did not end in a commit.
-#[derive(Debug, thiserror::Error)]
-enum Interrupted {
-    #[error(transparent)]
-    Mishap(#[from] Mishap),
-    #[error("not taken, a record of {} bytes for {}: {source}", record.bytes, record.topic)]
-    Refused {
-        record: RefusedRecord,
-        #[source]
-        source: rdkafka::error::KafkaError,
-    },
-    /// Partitions of the draft are not ours any more: it has to be made again without them.
-    #[error("partitions were lost meanwhile")]
-    Lost,
-    #[error(transparent)]
-    Record(#[from] crate::record::RecordError),
-}
-
-impl From<SendFault> for Interrupted {
-    fn from(fault: SendFault) -> Self {
-        match fault {
-            SendFault::Kafka { topic, bytes, source } => {
-                Self::Refused { record: RefusedRecord { topic, bytes }, source }
-            }
-            SendFault::Record(error) => Self::Record(error),
-        }
-    }
-}
 
 struct Publishing {
     settings: PublisherSettings,
@@ -376,81 +343,6 @@ fn refused(interrupted: &Interrupted) -> Option<&RefusedRecord> {
         Interrupted::Refused { record, .. } => Some(record),
         Interrupted::Lost | Interrupted::Record(_) => None,
     }
-}
-
-/// Takes rows for as long as they come, up to `interval`, and sends their records meanwhile.
-async fn gather(
-    batch: &mut Vec<Row>,
-    rows: &mut mpsc::Receiver<Row>,
-    draft: &mut Draft<'_>,
-    sending: &mut Sending<'_>,
-    interval: Duration,
-) -> Result<(), Interrupted> {
-    let end = Instant::now() + interval;
-    // a quiet moment ends it: whoever waits should not wait for nobody
-    let quiet = interval / 4;
-    while sending.records < MAX_RECORDS && sending.bytes < MAX_BYTES && Instant::now() < end {
-        let until = end.min(Instant::now() + quiet);
-        let row = match rows.try_recv() {
-            Ok(row) => row,
-            Err(_) => match timeout_at(until, rows.recv()).await {
-                Ok(Some(row)) => row,
-                Ok(None) | Err(_) => break,
-            },
-        };
-        batch.push(row);
-        if let Some(row) = batch.last() {
-            draft.apply(row, sending)?;
-        }
-        sending.producer.serve();
-    }
-    Ok(())
-}
-
-/// Writes this instance's mark.
-fn mark(
-    settings: &PublisherSettings,
-    holdings: &Holdings,
-    last_number: u64,
-    out: &mut impl Outbox,
-) -> Result<(), Interrupted> {
-    let now = Timestamp::now();
-    let mark = JournalMark {
-        journal_id: settings.journal.clone(),
-        instance_id: settings.instance_id.clone(),
-        url: settings.url.clone(),
-        incarnation: settings.incarnation.clone(),
-        position: i64::try_from(last_number).unwrap_or(i64::MAX),
-        partitions: holdings.keys().copied().collect(),
-        asked_until: settings.pulse.asked_until(now),
-        published_until: now,
-    };
-    let mut value = Vec::new();
-    settings.pen.encoder.journal_mark(&mark, &mut value)?;
-    let key = settings.journal.as_str().as_bytes();
-    out.send(Outgoing::of(&settings.pen.topics.journals, key).at(0).value(&value))?;
-    Ok(())
-}
-
-/// Has the group confirm that the partitions are ours: fresh metadata first, then a look whether
-/// the same grant still holds, then the offsets (kafka-from-rust 13, rule 4).
-fn confirm(
-    settings: &PublisherSettings,
-    holdings: &Holdings,
-    producer: &TransactionalProducer,
-    partitions: &BTreeSet<i32>,
-) -> Result<(), Interrupted> {
-    let member = settings.ownership.member().ok_or(Interrupted::Lost)?;
-    let is_ours = |partition: &i32| {
-        holdings
-            .get(partition)
-            .is_some_and(|owned| settings.ownership.is_owned(*partition, owned.token))
-    };
-    if !partitions.iter().all(is_ours) {
-        return Err(Interrupted::Lost);
-    }
-    producer.fence(&settings.pen.topics.subscriptions, partitions, &member)?;
-    Ok(())
 }
 
 fn oldest(batch: &[Row]) -> Option<Timestamp> {

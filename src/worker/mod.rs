@@ -10,6 +10,7 @@
 //! `queue` decides what comes next, this file only moves queues between the wheel, the lists of
 //! those that wait for budget, and what is under way.
 
+mod change;
 mod command;
 mod question;
 mod queue;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::change::{change, remove, subscribe};
 use super::command::Reply;
 use super::queue::HeldCredential;
 use crate::admin::{PutDone, Unserved};
@@ -27,7 +28,7 @@ use crate::kafka::Reach;
 use crate::linxo::{Asked, Bearer, CallFault, Room, Source};
 use crate::metrics::{DeadLetterReason, Metrics, PollOutcome};
 use crate::pulse::Pulse;
-use crate::schedule::{Class, Pace};
+use crate::schedule::Pace;
 use crate::subscription::Subscription;
 
 /// What workers share: the ways out of the process, and how to behave.
@@ -71,7 +72,7 @@ pub(super) struct Question {
 
 impl Question {
     /// The gap that a loss belongs to: one that has to be reconciled anyway, or a new one.
-    fn gap(&self, to_reconcile: bool) -> GapId {
+    pub(super) fn gap(&self, to_reconcile: bool) -> GapId {
         self.open_gap.clone().filter(|_| to_reconcile).unwrap_or_else(GapId::random)
     }
 }
@@ -198,7 +199,7 @@ async fn ask(outside: &Outside, question: &Question, slot: Option<Slot>) -> Came
     ask_with(outside, question, opened.as_ref(), slot).await
 }
 
-async fn ask_with(
+pub(super) async fn ask_with(
     outside: &Outside,
     question: &Question,
     credential: Option<&Credential>,
@@ -352,110 +353,6 @@ async fn list(
     Came::Listed
 }
 
-async fn subscribe(
-    outside: &Outside,
-    mut of: RowOf,
-    credential: &Credential,
-    adopt: Option<QueueId>,
-) -> Result<(Came, PutDone), Unserved> {
-    if !outside.reach.is_there().await {
-        return Err(Unserved::KafkaAway);
-    }
-    let sealed = outside.seal(&of.user, credential)?;
-    let queue = match adopt {
-        Some(queue) => queue,
-        None => {
-            let slot = outside.budget.take(Class::Urgent).await;
-            let subscribed = outside.source.subscribe(&of.user, bearer(credential)).await;
-            drop(slot);
-            subscribed.map_err(unserved)?
-        }
-    };
-    let now = Timestamp::now();
-    let subscription = Subscription {
-        user_id: of.user.clone(),
-        subscription_id: of.subscription_id.clone(),
-        queue_id: queue.clone(),
-        credential_kind: kind_of(credential).to_owned(),
-        sealed_credential: sealed,
-        created_at: now,
-        updated_at: now,
-    };
-    of.subscription_id = subscription.subscription_id.clone();
-    let partition = of.partition;
-    let row = Change::Subscribed(Box::new(subscription.clone()));
-    outside.journal.keep(of, row).await.map_err(unsettled)?;
-    let done = PutDone {
-        existed: false,
-        subscription_id: subscription.subscription_id.clone(),
-        queue_id: queue,
-        partition,
-    };
-    Ok((Came::Subscribed(Box::new(subscription)), done))
-}
-
-async fn change(
-    outside: &Outside,
-    question: Question,
-    mut subscription: Box<Subscription>,
-    credential: &Credential,
-    adopt: Option<QueueId>,
-) -> Result<(Came, PutDone), Unserved> {
-    if !outside.reach.is_there().await {
-        return Err(Unserved::KafkaAway);
-    }
-    subscription.credential_kind = kind_of(credential).to_owned();
-    subscription.sealed_credential = outside.seal(&question.of.user, credential)?;
-    subscription.updated_at = Timestamp::now();
-    let adopt = adopt.filter(|queue| *queue != question.queue);
-    let mut done = PutDone {
-        existed: true,
-        subscription_id: question.of.subscription_id.clone(),
-        queue_id: question.queue.clone(),
-        partition: question.of.partition,
-    };
-    let Some(queue) = adopt else {
-        let row = Change::CredentialChanged(subscription.clone());
-        outside.journal.keep(question.of, row).await.map_err(unsettled)?;
-        return Ok((Came::CredentialChanged(subscription), done));
-    };
-    // the old queue is asked once more, with the new credential, and then forgotten
-    let slot = outside.budget.take(Class::Urgent).await;
-    let last = ask_with(outside, &question, Some(credential), slot.ok()).await;
-    done.queue_id = queue.clone();
-    if let Came::Asked { outcome, listing, .. } = &last
-        && outcome.is_answer()
-    {
-        let gap = listing.clone();
-        let row = Change::Adopted(subscription.clone(), queue.clone());
-        outside.journal.keep(question.of, row).await.map_err(unsettled)?;
-        return Ok((Came::Adopted { subscription, queue, gap }, done));
-    }
-    // what the old queue still held is out of reach
-    let is_dead = matches!(last, Came::Asked { outcome: PollOutcome::Dead, .. });
-    let lost = Lost {
-        gap_id: question.gap(true),
-        cause: if is_dead { Cause::QueueGone } else { Cause::Other },
-        certainty: if is_dead { Certainty::Certain } else { Certainty::Possible },
-        from: question.answered_before,
-        to: Timestamp::now(),
-        to_reconcile: true,
-    };
-    let gap = Some(lost.gap_id.clone());
-    let row = Change::CredentialChanged(subscription.clone());
-    outside.journal.keep(question.of.clone(), row).await.map_err(unsettled)?;
-    let row = Change::QueueReplaced { next: queue.clone(), lost };
-    outside.journal.keep(question.of, row).await.map_err(unsettled)?;
-    Ok((Came::Adopted { subscription, queue, gap }, done))
-}
-
-async fn remove(outside: &Outside, of: RowOf) -> Result<(), Unserved> {
-    if !outside.reach.is_there().await {
-        return Err(Unserved::KafkaAway);
-    }
-    outside.journal.keep(of, Change::Removed).await.map_err(unsettled)
-}
-
 impl Outside {
     /// Opens a credential; none when no key opens it, which only the key file can mend.
     fn open(&self, user: &UserId, credential: &HeldCredential) -> Option<Credential> {
@@ -471,7 +368,7 @@ impl Outside {
         }
     }
 
-    fn seal(&self, user: &UserId, credential: &Credential) -> Result<Vec<u8>, Unserved> {
+    pub(super) fn seal(&self, user: &UserId, credential: &Credential) -> Result<Vec<u8>, Unserved> {
         self.keys
             .seal(user, credential)
             .map(|sealed| sealed.as_bytes().to_vec())
@@ -491,34 +388,9 @@ impl Outside {
     }
 }
 
-fn bearer(credential: &Credential) -> Bearer<'_> {
+pub(super) fn bearer(credential: &Credential) -> Bearer<'_> {
     match credential {
         Credential::AccessToken { access_token, .. } => Bearer::Token(access_token.expose()),
         Credential::Client => Bearer::Client,
-    }
-}
-
-fn kind_of(credential: &Credential) -> &'static str {
-    match credential {
-        Credential::AccessToken { .. } => "access_token",
-        Credential::Client => "client",
-    }
-}
-
-fn unserved(fault: CallFault) -> Unserved {
-    let what = fault.to_string();
-    match fault {
-        CallFault::Refused { .. } => Unserved::CredentialRefused { what },
-        CallFault::Throttled { .. } | CallFault::Retry { .. } => Unserved::SourceAway { what },
-        CallFault::Unusable { .. } => Unserved::SourceUnusable { what },
-    }
-}
-
-fn unsettled(unsettled: Unsettled) -> Unserved {
-    match unsettled {
-        Unsettled::NotOwned => {
-            Unserved::NotOwned { owner_url: None, retry_after: Duration::from_secs(2) }
-        }
-        Unsettled::Stopped => Unserved::OutcomeUnknown,
     }
 }

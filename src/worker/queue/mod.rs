@@ -5,6 +5,8 @@
 //!
 //! Knows nothing of: the wheel, the budget, the source's client.
 
+mod shown;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +14,13 @@ use tokio::time::Instant;
 
 use super::Granted;
 use super::question::{Came, Question, Step};
-use crate::admin::{CredentialKind, LastAnswer, SubscriptionView};
+use crate::admin::{CredentialKind, LastAnswer};
 use crate::credential::SealedCredential;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, QueueId, SubscriptionId, Timestamp, UserId};
 use crate::journal::{Lost, RowOf};
 use crate::linxo::CallFault;
-use crate::metrics::{Census, PollOutcome, QueueCondition};
+use crate::metrics::PollOutcome;
 use crate::queue_state::QueueState;
 use crate::schedule::{Class, Pace, phase_of};
 use crate::subscription::Subscription;
@@ -345,61 +347,6 @@ impl Queue {
     pub(super) fn hint(&mut self, now: Instant, pace: &Pace) {
         self.active_until = Some(now + pace.active_for);
         self.empties = 0;
-    }
-
-    /// Counts this queue.
-    pub(super) fn count(&self, census: &mut Census, now: Instant, wall: Timestamp, pace: &Pace) {
-        match self.condition() {
-            QueueCondition::Subscribing => census.subscribing += 1,
-            QueueCondition::Recovering => census.recovering += 1,
-            QueueCondition::Blocked => census.blocked += 1,
-            QueueCondition::Live => {
-                let asked = Timestamp(wall.0 - self.age(now).as_millis() as i64);
-                census.count_live(self.headroom(now, pace), asked);
-            }
-        }
-    }
-
-    /// Questions per second that this queue needs as it is.
-    pub(super) fn required_rate(&self, now: Instant, pace: &Pace) -> f64 {
-        let is_active = self.active_until.is_some_and(|until| now < until);
-        let pause = if is_active { pace.active } else { pace.keep_alive };
-        1.0 / pause.as_secs_f64().max(0.001)
-    }
-
-    /// What the admin API shows.
-    pub(super) fn view(&self, partition: i32, owner: &str, pace: &Pace) -> SubscriptionView {
-        let (now, wall) = (Instant::now(), Timestamp::now());
-        let next_due = self.due.saturating_duration_since(now).as_millis() as i64;
-        SubscriptionView {
-            user_id: self.user.clone(),
-            subscription_id: self.subscription_id.clone(),
-            queue_id: self.queue.clone(),
-            generation: self.generation.unsigned_abs(),
-            partition,
-            owner: owner.to_owned(),
-            state: self.condition(),
-            blocked_reason: self.blocked.map(str::to_owned),
-            last_answer: self.last,
-            headroom: (!matches!(self.need, Need::NewQueue(_))).then(|| self.headroom(now, pace)),
-            next_due: (self.doing == Doing::Idle).then_some(Timestamp(wall.0 + next_due)),
-            credential: match self.credential {
-                HeldCredential::Client => CredentialKind::Client,
-                HeldCredential::Sealed(_) => CredentialKind::AccessToken,
-            },
-        }
-    }
-
-    fn condition(&self) -> QueueCondition {
-        if self.is_subscribing {
-            QueueCondition::Subscribing
-        } else if self.blocked.is_some() {
-            QueueCondition::Blocked
-        } else if self.need != Need::Nothing {
-            QueueCondition::Recovering
-        } else {
-            QueueCondition::Live
-        }
     }
 
     fn settle_asked(

@@ -1,6 +1,7 @@
 //! What comes next for a queue, with the clock standing still or moved by hand.
 
 use super::*;
+use crate::metrics::QueueCondition;
 
 const PACE: Pace = Pace {
     keep_alive: Duration::from_secs(300),

@@ -1,0 +1,128 @@
+//! The steps inside a transaction that are not one record after another: gathering rows, the
+//! instance's mark, and having the group confirm that the partitions are ours.
+//!
+//! Promises: each says why it could not be done, as an [`Interrupted`].
+//!
+//! Knows nothing of: retries.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use super::PublisherSettings;
+use super::draft::{Draft, Holdings};
+use super::outbox::{Outbox, Outgoing, SendFault};
+use super::producer::{Mishap, RefusedRecord, Sending, TransactionalProducer};
+use crate::ids::Timestamp;
+use crate::journal::Row;
+use crate::journal_mark::JournalMark;
+
+/// Records and bytes at which a transaction is closed, however fast more come.
+const MAX_RECORDS: u64 = 10_000;
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Why a turn did not end in a commit.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Interrupted {
+    #[error(transparent)]
+    Mishap(#[from] Mishap),
+    #[error("not taken, a record of {} bytes for {}: {source}", record.bytes, record.topic)]
+    Refused {
+        record: RefusedRecord,
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
+    /// Partitions of the draft are not ours any more: it has to be made again without them.
+    #[error("partitions were lost meanwhile")]
+    Lost,
+    #[error(transparent)]
+    Record(#[from] crate::record::RecordError),
+}
+
+impl From<SendFault> for Interrupted {
+    fn from(fault: SendFault) -> Self {
+        match fault {
+            SendFault::Kafka { topic, bytes, source } => {
+                Self::Refused { record: RefusedRecord { topic, bytes }, source }
+            }
+            SendFault::Record(error) => Self::Record(error),
+        }
+    }
+}
+
+/// Takes rows for as long as they come, up to `interval`, and sends their records meanwhile.
+pub(super) async fn gather(
+    batch: &mut Vec<Row>,
+    rows: &mut mpsc::Receiver<Row>,
+    draft: &mut Draft<'_>,
+    sending: &mut Sending<'_>,
+    interval: Duration,
+) -> Result<(), Interrupted> {
+    let end = Instant::now() + interval;
+    // a quiet moment ends it: whoever waits should not wait for nobody
+    let quiet = interval / 4;
+    while sending.records < MAX_RECORDS && sending.bytes < MAX_BYTES && Instant::now() < end {
+        let until = end.min(Instant::now() + quiet);
+        let row = match rows.try_recv() {
+            Ok(row) => row,
+            Err(_) => match timeout_at(until, rows.recv()).await {
+                Ok(Some(row)) => row,
+                Ok(None) | Err(_) => break,
+            },
+        };
+        batch.push(row);
+        if let Some(row) = batch.last() {
+            draft.apply(row, sending)?;
+        }
+        sending.producer.serve();
+    }
+    Ok(())
+}
+
+/// Writes this instance's mark.
+pub(super) fn mark(
+    settings: &PublisherSettings,
+    holdings: &Holdings,
+    last_number: u64,
+    out: &mut impl Outbox,
+) -> Result<(), Interrupted> {
+    let now = Timestamp::now();
+    let mark = JournalMark {
+        journal_id: settings.journal.clone(),
+        instance_id: settings.instance_id.clone(),
+        url: settings.url.clone(),
+        incarnation: settings.incarnation.clone(),
+        position: i64::try_from(last_number).unwrap_or(i64::MAX),
+        partitions: holdings.keys().copied().collect(),
+        asked_until: settings.pulse.asked_until(now),
+        published_until: now,
+    };
+    let mut value = Vec::new();
+    settings.pen.encoder.journal_mark(&mark, &mut value)?;
+    let key = settings.journal.as_str().as_bytes();
+    out.send(Outgoing::of(&settings.pen.topics.journals, key).at(0).value(&value))?;
+    Ok(())
+}
+
+/// Has the group confirm that the partitions are ours: fresh metadata first, then a look whether
+/// the same grant still holds, then the offsets (kafka-from-rust 13, rule 4).
+pub(super) fn confirm(
+    settings: &PublisherSettings,
+    holdings: &Holdings,
+    producer: &TransactionalProducer,
+    partitions: &BTreeSet<i32>,
+) -> Result<(), Interrupted> {
+    let member = settings.ownership.member().ok_or(Interrupted::Lost)?;
+    let is_ours = |partition: &i32| {
+        holdings
+            .get(partition)
+            .is_some_and(|owned| settings.ownership.is_owned(*partition, owned.token))
+    };
+    if !partitions.iter().all(is_ours) {
+        return Err(Interrupted::Lost);
+    }
+    producer.fence(&settings.pen.topics.subscriptions, partitions, &member)?;
+    Ok(())
+}
