@@ -143,6 +143,20 @@ pub struct Row {
     pub held: Held,
 }
 
+impl Row {
+    /// When its answer was received; none when it is no answer.
+    pub fn received_at(&self) -> Option<Timestamp> {
+        match &self.change {
+            Change::Answered(answer) | Change::AnswerLost(answer, _) => Some(answer.received_at),
+            Change::QueueReplaced { .. }
+            | Change::Subscribed(_)
+            | Change::CredentialChanged(_)
+            | Change::Adopted(..)
+            | Change::Removed => None,
+        }
+    }
+}
+
 /// The memory of a row, given back when dropped.
 #[derive(Debug)]
 pub struct Held {

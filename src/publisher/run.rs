@@ -16,7 +16,6 @@ use super::position::{self, Position};
 use super::producer::{Mishap, RefusedRecord, Sending, TransactionalProducer, is_too_large};
 use super::transaction::{Interrupted, confirm, gather, mark};
 use super::{Control, PublisherError, PublisherSettings};
-use crate::ids::Timestamp;
 use crate::journal::Row;
 use crate::kafka::Failure;
 use crate::metrics::{Stage, TransactionOutcome};
@@ -101,7 +100,7 @@ impl Publishing {
         rows: &mut mpsc::Receiver<Row>,
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<(), PublisherError> {
-        self.settings.metrics.oldest_unpublished(oldest(batch));
+        self.settings.metrics.oldest_unpublished(batch.iter().find_map(Row::received_at));
         let mut pause = FIRST_PAUSE;
         let mut attempt = 0_u32;
         loop {
@@ -115,7 +114,7 @@ impl Publishing {
             if settled {
                 break;
             }
-            self.settings.metrics.oldest_unpublished(oldest(batch));
+            self.settings.metrics.oldest_unpublished(batch.iter().find_map(Row::received_at));
             let waited = Instant::now() + pause;
             while let Ok(Some(control)) = timeout_at(waited, controls.recv()).await {
                 self.obey(control);
@@ -158,7 +157,7 @@ impl Publishing {
         }
         let last_number = batch.last().map_or(self.last_number, |row| row.number);
         let owned = draft.close(&mut sending)?;
-        mark(&self.settings, &self.holdings, last_number, &mut sending)?;
+        mark(&self.settings, &self.holdings, batch, last_number, &mut sending)?;
         let gathered = Instant::now();
         producer.deliver().await?;
         if !owned.is_empty() {
@@ -343,18 +342,6 @@ fn refused(interrupted: &Interrupted) -> Option<&RefusedRecord> {
         Interrupted::Refused { record, .. } => Some(record),
         Interrupted::Lost | Interrupted::Record(_) => None,
     }
-}
-
-fn oldest(batch: &[Row]) -> Option<Timestamp> {
-    batch.iter().find_map(|row| match &row.change {
-        crate::journal::Change::Answered(answer)
-        | crate::journal::Change::AnswerLost(answer, _) => Some(answer.received_at),
-        crate::journal::Change::QueueReplaced { .. }
-        | crate::journal::Change::Subscribed(_)
-        | crate::journal::Change::CredentialChanged(_)
-        | crate::journal::Change::Adopted(..)
-        | crate::journal::Change::Removed => None,
-    })
 }
 
 /// An outbox for records that are in Kafka already.

@@ -85,6 +85,7 @@ pub(super) async fn gather(
 pub(super) fn mark(
     settings: &PublisherSettings,
     holdings: &Holdings,
+    batch: &[Row],
     last_number: u64,
     out: &mut impl Outbox,
 ) -> Result<(), Interrupted> {
@@ -97,7 +98,8 @@ pub(super) fn mark(
         position: i64::try_from(last_number).unwrap_or(i64::MAX),
         partitions: holdings.keys().copied().collect(),
         asked_until: settings.pulse.asked_until(now),
-        published_until: now,
+        // rows that came meanwhile were received after these
+        published_until: batch.iter().rev().find_map(Row::received_at).unwrap_or(now),
     };
     let mut value = Vec::new();
     settings.pen.encoder.journal_mark(&mark, &mut value)?;
