@@ -123,6 +123,7 @@ async fn a_topic_that_takes_less_than_it_did_stops_nothing_but_what_is_too_large
         let topic = stage.topic(topic);
         stage.kafka.alter_topic(&topic, &[("max.message.bytes", "5000")]).await;
     }
+    let since = tokio::time::Instant::now();
     push(&stage, "small", "X", 100, 100);
     push(&stage, "surplus", "X", 100, 8_000);
     push(&stage, "large", "X", 8_000, 100);
@@ -130,6 +131,8 @@ async fn a_topic_that_takes_less_than_it_did_stops_nothing_but_what_is_too_large
         push(&stage, &format!("after-{place}"), "X", 100, 300);
     }
     let events = stage.until("linxo.events", |events| events.len() == 43).await;
+    // an abort that nobody serves takes 30 s, and the next attempt waits for it
+    assert!(since.elapsed().as_secs() < 20, "it took {:?}", since.elapsed());
     assert_counted(&events);
     let shed: Vec<&str> =
         events.iter().filter(|event| is_shed(event)).map(|event| event.text("event_id")).collect();

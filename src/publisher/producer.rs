@@ -27,6 +27,10 @@ use crate::kafka::Failure;
 /// How long one call may take. Beyond it the outcome counts as unknown.
 const CALL: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(1);
+/// How long the reason of a failure is waited for, once records are known to have failed.
+const REASON: Duration = Duration::from_secs(1);
+/// One step of an abort; it is resumed until [`CALL`] is over.
+const ABORT_STEP: Duration = Duration::from_millis(200);
 
 /// Remembers the first delivery that failed since the transaction began.
 #[derive(Default)]
@@ -52,7 +56,7 @@ impl ProducerContext for Deliveries {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             // the records purged after a failure only say that there was one
-            if failed.as_ref().is_none_or(|(first, _)| *first == RDKafkaErrorCode::PurgeQueue) {
+            if failed.as_ref().is_none_or(|(first, _)| is_purged(*first)) {
                 let bytes = record.payload_len();
                 *failed = Some((code, RefusedRecord { topic: record.topic().to_owned(), bytes }));
             }
@@ -87,6 +91,11 @@ pub(super) fn is_too_large(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::InvalidMessage
         )
     )
+}
+
+/// Whether a delivery failed only because others did.
+fn is_purged(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
 }
 
 fn shown(record: Option<&RefusedRecord>) -> String {
@@ -130,17 +139,23 @@ impl TransactionalProducer {
     /// flight (kafka-from-rust 4.4), hence the wait by hand.
     pub(super) async fn deliver(&self) -> Result<(), Mishap> {
         let deadline = Instant::now() + CALL;
+        let mut failed_at = None;
         loop {
             self.serve();
-            if let Some((code, record)) = self.deliveries().clone() {
-                return Err(Mishap {
-                    what: "not delivered",
-                    failure: self.fatal().unwrap_or(Failure::MustAbort),
-                    record: Some(Box::new(record)),
-                    source: KafkaError::MessageProduction(code),
-                });
-            }
-            if self.producer.in_flight_count() == 0 {
+            let is_all_in = self.producer.in_flight_count() == 0;
+            let failed = self.deliveries().clone();
+            if let Some((code, record)) = failed {
+                let failed_at = *failed_at.get_or_insert_with(Instant::now);
+                // what was purged is told first, why comes with the rest
+                if is_all_in || !is_purged(code) || failed_at.elapsed() >= REASON {
+                    return Err(Mishap {
+                        what: "not delivered",
+                        failure: self.fatal().unwrap_or(Failure::MustAbort),
+                        record: Some(Box::new(record)),
+                        source: KafkaError::MessageProduction(code),
+                    });
+                }
+            } else if is_all_in {
                 return Ok(());
             }
             if Instant::now() >= deadline {
@@ -182,7 +197,13 @@ impl TransactionalProducer {
 
     pub(super) fn abort(&self) -> Result<(), Mishap> {
         self.patiently("the transaction cannot be aborted", || {
-            self.producer.abort_transaction(CALL)
+            // the call waits for every delivery, which only our polling brings in: with one open it
+            // would wait for all of its time
+            let until = Instant::now() + ABORT_STEP;
+            while self.producer.in_flight_count() > 0 && Instant::now() < until {
+                self.producer.poll(STEP);
+            }
+            self.producer.abort_transaction(ABORT_STEP)
         })
     }
 
