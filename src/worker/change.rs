@@ -10,7 +10,9 @@
 
 use std::time::Duration;
 
-use super::question::{Came, Outside, Question, ask_with, bearer};
+use super::outside::{Outside, bearer};
+use super::question::ask_with;
+use super::step::{Came, Question};
 use crate::admin::{PutDone, Unserved};
 use crate::credential::Credential;
 use crate::gap::{Cause, Certainty};

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::question::Step;
 use super::queue::{Doing, Queue};
+use super::step::{Step, answer};
 use super::{MAX_WAITING, Worker};
 use crate::admin::{PutDone, SubscriptionView, Unserved};
 use crate::credential::Credential;
@@ -65,26 +65,6 @@ pub enum Command {
         /// Told the answer: the subscriptions, and whether there are more.
         reply: oneshot::Sender<(Vec<SubscriptionView>, bool)>,
     },
-}
-
-/// A reply that waits until the worker has taken in the change.
-pub(super) enum Reply {
-    Put(oneshot::Sender<Result<PutDone, Unserved>>, Result<PutDone, Unserved>),
-    Removed(oneshot::Sender<Result<(), Unserved>>, Result<(), Unserved>),
-}
-
-impl Reply {
-    pub(super) fn send(self) {
-        match self {
-            Self::Put(reply, result) => answer(reply, result),
-            Self::Removed(reply, result) => answer(reply, result),
-        }
-    }
-}
-
-/// Answers a caller, who may have gone: then nobody is left to tell.
-fn answer<T>(reply: oneshot::Sender<T>, value: T) {
-    drop(reply.send(value));
 }
 
 impl Command {

@@ -12,8 +12,11 @@
 
 mod change;
 mod command;
+mod outside;
+mod perform;
 mod question;
 mod queue;
+mod step;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
@@ -26,15 +29,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub use command::Command;
-pub use question::Outside;
+pub use outside::Outside;
 pub use queue::Loaded;
 
 use crate::budget::Slot;
 use crate::ids::{Timestamp, UserId};
 use crate::metrics::Census;
 use crate::schedule::{Class, Wheel};
-use question::{Came, Done, Step};
 use queue::{Doing, Next, Queue};
+use step::{Came, Done, Step};
 
 /// Turns of one class that the budget is asked for at once.
 const MAX_TURNS: usize = 16;
@@ -242,7 +245,7 @@ impl Worker {
 
     fn perform(&mut self, index: u32, step: Step, slot: Option<Slot>) {
         let outside = Arc::clone(&self.outside);
-        self.under_way.push(Box::pin(question::perform(outside, index, step, slot)));
+        self.under_way.push(Box::pin(perform::perform(outside, index, step, slot)));
     }
 
     fn settle(&mut self, done: Done) {

@@ -7,15 +7,13 @@
 
 mod shown;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Granted;
-use super::question::{Came, Question, Step};
-use crate::admin::{CredentialKind, LastAnswer};
-use crate::credential::SealedCredential;
+use super::step::{Came, HeldCredential, Question, Step};
+use crate::admin::LastAnswer;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, QueueId, SubscriptionId, Timestamp, UserId};
 use crate::journal::{Lost, RowOf};
@@ -69,15 +67,6 @@ pub(super) enum Next {
     At(Instant),
     /// The user is no longer watched.
     Gone,
-}
-
-/// How a queue's credential is kept.
-#[derive(Clone)]
-pub(super) enum HeldCredential {
-    /// The bridge's own; nothing to open.
-    Client,
-    /// The user's, sealed.
-    Sealed(Arc<SealedCredential>),
 }
 
 /// One user's queue.
@@ -546,17 +535,6 @@ fn backoff(failures: u8, pace: &Pace) -> Duration {
     let doublings = u32::from(failures.saturating_sub(1)).min(16);
     let longest = LONGEST_BACKOFF.min(pace.keep_alive / 5);
     (FIRST_BACKOFF * 2_u32.pow(doublings)).min(longest)
-}
-
-impl HeldCredential {
-    fn of(subscription: &Subscription) -> Self {
-        if subscription.credential_kind == CredentialKind::Client.as_str() {
-            Self::Client
-        } else {
-            let sealed = SealedCredential::from(subscription.sealed_credential.clone());
-            Self::Sealed(Arc::new(sealed))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@
 
 use tokio::time::Instant;
 
-use super::{Doing, HeldCredential, Need, Queue};
+use super::{Doing, Need, Queue};
 use crate::admin::{CredentialKind, SubscriptionView};
 use crate::ids::Timestamp;
 use crate::metrics::{Census, QueueCondition};
 use crate::schedule::Pace;
+use crate::worker::step::HeldCredential;
 
 impl Queue {
     /// Counts this queue.

@@ -1,0 +1,85 @@
+//! The ways out of a worker: the source, the journal, the budget, the keys.
+//!
+//! Promises: a credential is open only in the hands of who makes a request with it.
+//!
+//! Knows nothing of: steps.
+
+use std::sync::Arc;
+
+use super::step::HeldCredential;
+use crate::admin::Unserved;
+use crate::budget::Budget;
+use crate::credential::{Credential, KeyRing};
+use crate::ids::UserId;
+use crate::journal::{Change, Journal, RowOf, Unsettled};
+use crate::kafka::Reach;
+use crate::linxo::{Bearer, Room, Source};
+use crate::metrics::Metrics;
+use crate::pulse::Pulse;
+use crate::schedule::Pace;
+
+/// What workers share: the ways out of the process, and how to behave.
+pub struct Outside {
+    /// The source.
+    pub source: Source,
+    /// Memory for answers in flight.
+    pub room: Room,
+    /// Where answers are kept.
+    pub journal: Journal,
+    /// Who may ask when.
+    pub budget: Budget,
+    /// Opens and seals credentials.
+    pub keys: KeyRing,
+    /// The intervals.
+    pub pace: Pace,
+    /// Whether Kafka answers.
+    pub reach: Reach,
+    /// Every number we show.
+    pub metrics: Arc<Metrics>,
+    /// That workers make progress.
+    pub pulse: Arc<Pulse>,
+    /// This instance, as the admin API shows it.
+    pub instance_id: String,
+}
+
+impl Outside {
+    /// Opens a credential; none when no key opens it, which only the key file can mend.
+    pub(super) fn open(&self, user: &UserId, credential: &HeldCredential) -> Option<Credential> {
+        match credential {
+            HeldCredential::Client => Some(Credential::Client),
+            HeldCredential::Sealed(sealed) => match self.keys.open(user, sealed) {
+                Ok(opened) => Some(opened),
+                Err(error) => {
+                    tracing::error!(%user, %error, "credential cannot be opened");
+                    None
+                }
+            },
+        }
+    }
+
+    pub(super) fn seal(&self, user: &UserId, credential: &Credential) -> Result<Vec<u8>, Unserved> {
+        self.keys
+            .seal(user, credential)
+            .map(|sealed| sealed.as_bytes().to_vec())
+            .map_err(|error| Unserved::InvalidCredential { what: error.to_string() })
+    }
+
+    /// Has a change kept. An answer whose partition went to another owner has been published late
+    /// by then, and one cut off by the stop is among what a stop may lose, so both end here.
+    pub(super) async fn keep(&self, of: RowOf, change: Change) {
+        let user = of.user.clone();
+        match self.journal.keep(of, change).await {
+            Ok(()) | Err(Unsettled::NotOwned) => {}
+            Err(Unsettled::Stopped) => {
+                tracing::warn!(%user, "an answer was not known to be published when the bridge stopped");
+            }
+        }
+    }
+}
+
+pub(super) fn bearer(credential: &Credential) -> Bearer<'_> {
+    match credential {
+        Credential::AccessToken { access_token, .. } => Bearer::Token(access_token.expose()),
+        Credential::Client => Bearer::Client,
+    }
+}

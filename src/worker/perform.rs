@@ -1,0 +1,54 @@
+//! Has a step done, whichever it is.
+//!
+//! Promises: one future for each step, which ends with what the step came to, and with the reply
+//! that is to be sent once the worker has taken that in.
+//!
+//! Knows nothing of: how a step is done.
+
+use std::sync::Arc;
+
+use super::change::{change, remove, subscribe};
+use super::outside::Outside;
+use super::question::{ask, list, replace};
+use super::step::{Came, Done, Reply, Step};
+use crate::budget::Slot;
+
+/// Does one step for the queue at `index`.
+pub(super) async fn perform(
+    outside: Arc<Outside>,
+    index: u32,
+    step: Step,
+    slot: Option<Slot>,
+) -> Done {
+    let (came, reply) = match step {
+        Step::Ask(question) => (ask(&outside, &question, slot).await, None),
+        Step::Replace { of, credential, lost } => {
+            (replace(&outside, of, &credential, lost, slot).await, None)
+        }
+        Step::List { of, credential, gap, queue, generation, owner_epoch } => {
+            let listed =
+                list(&outside, of, &credential, (gap, queue, generation, owner_epoch), slot).await;
+            (listed, None)
+        }
+        Step::Subscribe { of, credential, adopt, reply } => {
+            let (came, result) = match subscribe(&outside, of, &credential, adopt).await {
+                Ok((came, done)) => (came, Ok(done)),
+                Err(unserved) => (Came::NotSubscribed, Err(unserved)),
+            };
+            (came, Some(Reply::Put(reply, result)))
+        }
+        Step::Change { question, subscription, credential, adopt, reply } => {
+            let (came, result) =
+                match change(&outside, question, subscription, &credential, adopt).await {
+                    Ok((came, done)) => (came, Ok(done)),
+                    Err(unserved) => (Came::Unchanged, Err(unserved)),
+                };
+            (came, Some(Reply::Put(reply, result)))
+        }
+        Step::Remove { of, reply } => match remove(&outside, of).await {
+            Ok(()) => (Came::Removed, Some(Reply::Removed(reply, Ok(())))),
+            Err(unserved) => (Came::Unchanged, Some(Reply::Removed(reply, Err(unserved)))),
+        },
+    };
+    Done { index, came, reply }
+}

@@ -1,0 +1,160 @@
+//! What a worker can do outside, and what it can come to.
+//!
+//! Promises: words only; each step holds all that it needs, so that it can be done by a future of its
+//! own.
+//!
+//! Knows nothing of: how a step is done, and what follows from its outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::admin::{CredentialKind, PutDone, Unserved};
+use crate::credential::{Credential, SealedCredential};
+use crate::gap::Cause;
+use crate::ids::{GapId, QueueId, Timestamp};
+use crate::journal::{Lost, RowOf};
+use crate::linxo::CallFault;
+use crate::metrics::PollOutcome;
+use crate::subscription::Subscription;
+
+/// How a queue's credential is kept.
+#[derive(Clone)]
+pub(super) enum HeldCredential {
+    /// The bridge's own; nothing to open.
+    Client,
+    /// The user's, sealed.
+    Sealed(Arc<SealedCredential>),
+}
+
+impl HeldCredential {
+    pub(super) fn of(subscription: &Subscription) -> Self {
+        if subscription.credential_kind == CredentialKind::Client.as_str() {
+            Self::Client
+        } else {
+            let sealed = SealedCredential::from(subscription.sealed_credential.clone());
+            Self::Sealed(Arc::new(sealed))
+        }
+    }
+}
+
+/// One question to a queue.
+pub(super) struct Question {
+    pub(super) of: RowOf,
+    pub(super) credential: HeldCredential,
+    pub(super) queue: QueueId,
+    pub(super) generation: i32,
+    pub(super) owner_epoch: i64,
+    /// Start of the last answered question.
+    pub(super) answered_before: Timestamp,
+    /// The gap that is not reconciled yet.
+    pub(super) open_gap: Option<GapId>,
+    /// Whether a question since then may have removed events that never arrived.
+    pub(super) is_answer_suspected: bool,
+}
+
+impl Question {
+    /// The gap that a loss belongs to: one that has to be reconciled anyway, or a new one.
+    pub(super) fn gap(&self, to_reconcile: bool) -> GapId {
+        self.open_gap.clone().filter(|_| to_reconcile).unwrap_or_else(GapId::random)
+    }
+}
+
+/// What is to be done outside.
+pub(super) enum Step {
+    /// Ask the queue.
+    Ask(Question),
+    /// Make a new queue for a dead one, and publish the gap.
+    Replace { of: RowOf, credential: HeldCredential, lost: Lost },
+    /// List the connections that close a gap.
+    List {
+        of: RowOf,
+        credential: HeldCredential,
+        gap: GapId,
+        queue: QueueId,
+        generation: i32,
+        owner_epoch: i64,
+    },
+    /// Make a new subscription, with a queue to adopt or a new one.
+    Subscribe {
+        of: RowOf,
+        credential: Credential,
+        adopt: Option<QueueId>,
+        reply: oneshot::Sender<Result<PutDone, Unserved>>,
+    },
+    /// Give an existing subscription a new credential, and perhaps a queue made elsewhere; the old
+    /// one is then asked once more.
+    Change {
+        question: Question,
+        subscription: Box<Subscription>,
+        credential: Credential,
+        adopt: Option<QueueId>,
+        reply: oneshot::Sender<Result<PutDone, Unserved>>,
+    },
+    /// Remove the subscription.
+    Remove { of: RowOf, reply: oneshot::Sender<Result<(), Unserved>> },
+}
+
+/// What a step came to.
+pub(super) enum Came {
+    Asked {
+        outcome: PollOutcome,
+        started: Instant,
+        started_at: Timestamp,
+        retry_after: Option<Duration>,
+        /// A gap that has to be closed by a listing.
+        listing: Option<GapId>,
+        /// Whether a synchronization was seen to start (true) or end (false), or to go on.
+        sign: Option<bool>,
+    },
+    /// A dead queue has a successor; why it died.
+    Replaced {
+        queue: QueueId,
+        gap: GapId,
+        cause: Cause,
+    },
+    Listed,
+    Failed(CallFault),
+    /// The connections could not be listed.
+    Unlisted(CallFault),
+    Subscribed(Box<Subscription>),
+    CredentialChanged(Box<Subscription>),
+    /// A queue made elsewhere took the place of the old one; perhaps with a gap to close.
+    Adopted {
+        subscription: Box<Subscription>,
+        queue: QueueId,
+        gap: Option<GapId>,
+    },
+    NotSubscribed,
+    Removed,
+    Unchanged,
+}
+
+/// A finished step.
+pub(super) struct Done {
+    pub(super) index: u32,
+    pub(super) came: Came,
+    pub(super) reply: Option<Reply>,
+}
+
+/// A reply that waits until the worker has taken in the change.
+pub(super) enum Reply {
+    Put(oneshot::Sender<Result<PutDone, Unserved>>, Result<PutDone, Unserved>),
+    Removed(oneshot::Sender<Result<(), Unserved>>, Result<(), Unserved>),
+}
+
+impl Reply {
+    pub(super) fn send(self) {
+        match self {
+            Self::Put(reply, result) => answer(reply, result),
+            Self::Removed(reply, result) => answer(reply, result),
+        }
+    }
+}
+
+/// Answers a caller, who may have gone: then nobody is left to tell.
+pub(super) fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    drop(reply.send(value));
+}
