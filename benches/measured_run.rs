@@ -9,6 +9,7 @@
 mod support;
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use linxo_kafka_bridge::simulator::Options;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use support::{Reader, Stage, http, path_of};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -73,36 +75,14 @@ async fn main() {
     assert!(stage.run(&["topics", "create"]).await.status.success());
     let bridge = stage.bridge().await;
     let pid = bridge.pid();
-    let before = usage(pid).1;
 
     let users: Vec<String> = (0..USERS).map(|user| format!("user-{user:05}")).collect();
     let began = Instant::now();
-    for chunk in users.chunks(50) {
-        let mut puts = JoinSet::new();
-        for user in chunk {
-            let url = format!("{}{}", bridge.url, path_of(user));
-            puts.spawn(async move {
-                let body = json!({"credential": {"type": "client"}});
-                let put = http().put(url).bearer_auth(support::TOKEN).json(&body);
-                assert_eq!(put.send().await.unwrap().status(), 201);
-            });
-        }
-        while let Some(put) = puts.join_next().await {
-            put.unwrap();
-        }
-    }
+    subscribe(&bridge, &users).await;
     let took = began.elapsed();
     println!("subscribed {USERS} users in {took:.1?}: {:.0} per second", rate(USERS, took));
 
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let memory = usage(pid).1;
-    println!(
-        "resident: {:.1} MB, {:.0} bytes per queue above the {:.1} MB before them",
-        memory as f64 / 1e6,
-        memory.saturating_sub(before) as f64 / USERS as f64,
-        before as f64 / 1e6
-    );
-
     let polls = "linxo_bridge_polls_total{outcome=\"empty\"}";
     let (cpu, counted) = (usage(pid).0, bridge.metric(polls).await);
     let began = Instant::now();
@@ -116,6 +96,7 @@ async fn main() {
     bridge.stop().await;
     backlog(&stage, &source, &users).await;
 
+    memory(&source).await;
     let bare = bare_loop(&source, &options, per_second).await;
     println!(
         "bare loop of the same client at the same rate: {bare:.1} us of CPU a request; the bridge \
@@ -123,6 +104,56 @@ async fn main() {
         bridge_per_poll / bare
     );
     drop(source.child);
+}
+
+/// Subscribes users, as many at a time as an integrator's back end might.
+async fn subscribe(bridge: &support::Bridge, users: &[String]) {
+    let room = Arc::new(Semaphore::new(100));
+    let mut puts = JoinSet::new();
+    for user in users {
+        let url = format!("{}{}", bridge.url, path_of(user));
+        let seat = Arc::clone(&room).acquire_owned().await.unwrap();
+        puts.spawn(async move {
+            let body = json!({"credential": {"type": "client"}});
+            let put = http().put(url).bearer_auth(support::TOKEN).json(&body);
+            assert_eq!(put.send().await.unwrap().status(), 201);
+            drop(seat);
+        });
+    }
+    while let Some(put) = puts.join_next().await {
+        put.unwrap();
+    }
+}
+
+/// What a quiet queue takes, from the growth between 5,000 and 20,000 of them.
+async fn memory(source: &Source) {
+    let mut stage = Stage::bare("memory", Options::default(), &[]).await;
+    stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.base));
+    stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.base));
+    stage.set("polling.keep_alive", "\"5m\"");
+    stage.set("polling.active", "\"10s\"");
+    stage.set("topics.partitions", "64");
+    assert!(stage.run(&["topics", "create"]).await.status.success());
+    let bridge = stage.bridge().await;
+    let users: Vec<String> = (0..4 * USERS).map(|user| format!("quiet-{user:05}")).collect();
+    let empty = usage(bridge.pid()).1;
+    subscribe(&bridge, &users[..USERS]).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let few = usage(bridge.pid()).1;
+    subscribe(&bridge, &users[USERS..]).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let many = usage(bridge.pid()).1;
+    println!(
+        "resident: {:.1} MB without queues, {:.1} MB with {USERS}, {:.1} MB with {}: {:.0} bytes a \
+         queue of the last {}",
+        empty as f64 / 1e6,
+        few as f64 / 1e6,
+        many as f64 / 1e6,
+        4 * USERS,
+        many.saturating_sub(few) as f64 / (3 * USERS) as f64,
+        3 * USERS
+    );
+    bridge.stop().await;
 }
 
 /// Ten events a second: how long until a committed reader has them.
@@ -224,14 +255,14 @@ async fn bare_loop(source: &Source, options: &Options, per_second: f64) -> f64 {
             let (cpu, began) = (usage(pid).0, Instant::now());
             let mut made = 0_u32;
             let mut tick = tokio::time::interval(Duration::from_millis(16));
-            let room = std::sync::Arc::new(tokio::sync::Semaphore::new(256));
+            let room = Arc::new(Semaphore::new(256));
             let mut asking = JoinSet::new();
             while began.elapsed() < Duration::from_secs(15) {
                 tick.tick().await;
                 let due = (began.elapsed().as_secs_f64() * pace) as u32;
                 while made < due {
                     made += 1;
-                    let seat = std::sync::Arc::clone(&room).acquire_owned().await.unwrap();
+                    let seat = Arc::clone(&room).acquire_owned().await.unwrap();
                     let request = client
                         .get(url.clone())
                         .header("authorization", authorization.clone())
