@@ -12,11 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config;
-use crate::kafka::Clients;
+use crate::kafka::{Clients, Complaints};
 
 const CALL: Duration = Duration::from_secs(10);
 const DAY_MILLIS: u64 = 24 * 3600 * 1000;
@@ -104,14 +103,15 @@ pub fn wanted(topics: &config::Topics) -> Vec<Wanted> {
 
 /// Looks at the topics of one cluster and makes missing ones.
 pub struct TopicDesk {
-    admin: Arc<AdminClient<DefaultClientContext>>,
+    admin: Arc<AdminClient<Complaints>>,
     topics: config::Topics,
 }
 
 impl TopicDesk {
     /// A desk for the cluster of `clients`.
     pub fn new(clients: &Clients, topics: &config::Topics) -> Result<Self, TopicError> {
-        let admin = clients.admin().create().map_err(TopicError::Away)?;
+        let admin =
+            clients.admin().create_with_context(Complaints("admin")).map_err(TopicError::Away)?;
         Ok(Self { admin: Arc::new(admin), topics: topics.clone() })
     }
 

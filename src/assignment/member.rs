@@ -18,6 +18,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::{Decision, Ownership};
+use crate::kafka::complain;
 
 const POLL: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(1);
@@ -116,7 +117,11 @@ pub(super) struct GroupContext {
     stop: Arc<AtomicBool>,
 }
 
-impl ClientContext for GroupContext {}
+impl ClientContext for GroupContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        complain("group", &error, reason);
+    }
+}
 
 impl ConsumerContext for GroupContext {
     fn rebalance(

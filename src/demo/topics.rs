@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::DemoError;
 use crate::ids::Timestamp;
-use crate::kafka::{Clients, ReaderContext, read_to_end};
+use crate::kafka::{Clients, Complaints, read_to_end};
 use crate::record::{Decoder, Framing, Topics};
 
 /// Partitions of the topics that are read.
@@ -66,7 +66,7 @@ fn public(names: &Topics) -> Vec<String> {
 /// Reads the public topics as records come, until the receiver is dropped.
 pub(super) fn follow(clients: &Clients, names: &Topics) -> Result<mpsc::Receiver<Seen>, DemoError> {
     let reader = clients.committed_reader();
-    let consumer: BaseConsumer<ReaderContext> = reader.create_with_context(ReaderContext)?;
+    let consumer: BaseConsumer<Complaints> = reader.create_with_context(Complaints("demo"))?;
     let mut assignment = TopicPartitionList::new();
     for topic in public(names) {
         for partition in 0..PARTITIONS {

@@ -14,7 +14,7 @@ use rdkafka::ClientConfig;
 use crate::config::{GroupProtocol, Kafka};
 use crate::ids::JournalId;
 
-/// How long the broker lets a transaction stay open; also how long a successor may have to wait
+/// How long the broker lets a transaction stay open unless `kafka.producer` says otherwise; also how long a successor may have to wait
 /// for a dead owner's last one.
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -44,12 +44,12 @@ impl Clients {
         config
             .set("linger.ms", "5")
             .set("compression.type", "lz4")
+            .set("transaction.timeout.ms", millis(TRANSACTION_TIMEOUT))
             .set("queue.buffering.max.messages", "100000")
             .set("queue.buffering.max.kbytes", "131072");
         set_all(&mut config, &self.kafka.producer);
         config
             .set("transactional.id", format!("{}-{journal}", self.kafka.group))
-            .set("transaction.timeout.ms", millis(TRANSACTION_TIMEOUT))
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
             .set("message.max.bytes", largest.clamp(1000, 1_000_000_000).to_string())

@@ -10,13 +10,15 @@
 //! Knows nothing of: what the records mean.
 
 mod clients;
+mod complaints;
 mod failure;
 mod partition;
 mod reach;
 mod read;
 
 pub use clients::{Clients, DEFAULT_MAX_MESSAGE, MESSAGE_OVERHEAD, TRANSACTION_TIMEOUT};
+pub use complaints::{Complaints, complain};
 pub use failure::Failure;
 pub use partition::partition_of;
 pub use reach::Reach;
-pub use read::{ReadError, ReaderContext, Record, read_to_end};
+pub use read::{ReadError, Record, read_to_end};

@@ -13,7 +13,7 @@ use rdkafka::error::KafkaResult;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::Clients;
+use super::{Clients, Complaints};
 
 const FRESH: Duration = Duration::from_secs(1);
 const CALL: Duration = Duration::from_secs(3);
@@ -21,7 +21,7 @@ const CALL: Duration = Duration::from_secs(3);
 /// Asks the cluster for a topic's metadata. Cheap to clone.
 #[derive(Clone)]
 pub struct Reach {
-    client: Arc<BaseConsumer>,
+    client: Arc<BaseConsumer<Complaints>>,
     topic: Arc<str>,
     last: Arc<Mutex<Option<(Instant, bool)>>>,
 }
@@ -29,7 +29,7 @@ pub struct Reach {
 impl Reach {
     /// Asks about `topic`.
     pub fn new(clients: &Clients, topic: &str) -> KafkaResult<Self> {
-        let client = clients.committed_reader().create()?;
+        let client = clients.committed_reader().create_with_context(Complaints("reach"))?;
         Ok(Self { client: Arc::new(client), topic: topic.into(), last: Arc::default() })
     }
 

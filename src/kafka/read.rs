@@ -9,28 +9,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::Clients;
-
-/// What a reader's client says by itself: the end of a partition, which one that is let go may
-/// still report, is no complaint.
-pub struct ReaderContext;
-
-impl ClientContext for ReaderContext {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(%error, reason, "a kafka reader complains");
-        }
-    }
-}
-
-impl ConsumerContext for ReaderContext {}
+use super::{Clients, Complaints};
 
 /// One record of a compacted topic; a value of `None` is a removal.
 #[derive(Clone, Copy, Debug)]
@@ -83,9 +68,10 @@ pub fn read_to_end(
     each: impl FnMut(Record<'_>),
 ) -> Result<(), ReadError> {
     let fault = |source| ReadError::Kafka { topic: topic.to_owned(), source };
-    let made = |config: ClientConfig| config.create_with_context(ReaderContext).map_err(fault);
-    let as_written: BaseConsumer<ReaderContext> = made(clients.uncommitted_reader())?;
-    let reader: BaseConsumer<ReaderContext> = made(clients.committed_reader())?;
+    let made =
+        |config: ClientConfig| config.create_with_context(Complaints("reader")).map_err(fault);
+    let as_written: BaseConsumer<Complaints> = made(clients.uncommitted_reader())?;
+    let reader: BaseConsumer<Complaints> = made(clients.committed_reader())?;
     let result = read_with(&as_written, &reader, topic, partitions, patience, each);
     // closing takes up to 200 ms, and whoever takes over partitions should not wait for it; where
     // there is no thread to be had, the closure is dropped here, and the consumers with it
@@ -94,8 +80,8 @@ pub fn read_to_end(
 }
 
 fn read_with(
-    as_written: &BaseConsumer<ReaderContext>,
-    reader: &BaseConsumer<ReaderContext>,
+    as_written: &BaseConsumer<Complaints>,
+    reader: &BaseConsumer<Complaints>,
     topic: &str,
     partitions: &[i32],
     patience: Duration,

@@ -22,7 +22,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use super::outbox::{Outbox, Outgoing, SendFault};
-use crate::kafka::Failure;
+use crate::kafka::{Failure, complain};
 
 /// How long one call may take. Beyond it the outcome counts as unknown.
 const CALL: Duration = Duration::from_secs(30);
@@ -46,7 +46,11 @@ pub(super) struct RefusedRecord {
     pub(super) bytes: usize,
 }
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        complain("producer", &error, reason);
+    }
+}
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();

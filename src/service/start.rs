@@ -279,6 +279,7 @@ async fn start(
         reach,
         metrics: Arc::clone(metrics),
         pulse: Arc::clone(&shared.pulse),
+        started: Instant::now(),
         instance_id: config.kafka.instance_id.clone(),
     };
     let fleet = Fleet::new(

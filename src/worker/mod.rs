@@ -92,11 +92,11 @@ impl Worker {
     ) -> Self {
         Self {
             granted,
+            wheel: Wheel::new(outside.started),
             outside,
             queues: Vec::new(),
             vacant: Vec::new(),
             by_user: BTreeMap::new(),
-            wheel: Wheel::new(Instant::now()),
             ready: Default::default(),
             turns_asked: Default::default(),
             turns: FuturesUnordered::new(),

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::step::HeldCredential;
 use crate::admin::Unserved;
 use crate::budget::Budget;
@@ -38,6 +40,9 @@ pub struct Outside {
     pub metrics: Arc<Metrics>,
     /// That workers make progress.
     pub pulse: Arc<Pulse>,
+    /// From when all wheels count their ticks: what is due in one tick wakes the process once,
+    /// whoever's queue it is.
+    pub started: Instant,
     /// This instance, as the admin API shows it.
     pub instance_id: String,
 }
