@@ -31,15 +31,11 @@ async fn flow_while(stage: &Stage, meanwhile: impl Future<Output = ()>) {
     }
 }
 
-/// A stage on a broker of its own, with everybody subscribed, whose transactions may take two
-/// seconds: what the tests do to the broker takes longer.
-async fn subscribed(name: &str) -> (Stage, support::Bridge) {
+/// A stage on a broker of its own, with everybody subscribed.
+async fn subscribed(name: &str, settings: &[(&str, &str)]) -> (Stage, support::Bridge) {
     let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
-    let settings = [
-        ("polling.active", "\"20ms\""),
-        ("kafka.producer", "{ \"transaction.timeout.ms\" = \"2000\" }"),
-    ];
-    let stage = Stage::on(kafka, name, Options::default(), &settings).await;
+    let mut stage = Stage::on(kafka, name, Options::default(), settings).await;
+    stage.set("polling.active", "\"20ms\"");
     assert!(stage.run(&["topics", "create"]).await.status.success());
     let bridge = stage.bridge().await;
     for number in 0..USERS {
@@ -70,18 +66,19 @@ async fn assert_nothing_happened(stage: &Stage, bridge: support::Bridge) {
     oracle::assert_nothing_twice_or_invented(&events, &ledger);
     assert_eq!(ledger.deaths.len(), 0, "{:?}", ledger.deaths);
     assert_eq!(stage.read("linxo.gaps").await.len(), 0);
-    let log = bridge.log();
-    assert!(log.contains("transaction was not committed"), "nothing went wrong:\n{log}");
     assert!(bridge.stop().await.success());
     oracle::assert_order_per_key(&events);
     // what was published late takes no part in the count
     oracle::assert_sequences_without_holes(&events);
 }
 
+/// Shorter than a transaction may take (30 s): the broker takes up the open one when it is back.
+/// One that ran out meanwhile can stay open for ever on a single killed broker (ARCHITECTURE.md,
+/// known gaps), which no client can mend.
 #[tokio::test]
 async fn a_broker_that_is_killed_again_and_again_costs_time_and_nothing_else() {
-    let (stage, bridge) = subscribed("killed").await;
-    for seconds in [1, 5] {
+    let (stage, bridge) = subscribed("killed", &[]).await;
+    for seconds in [1, 4] {
         stage.kafka.stop();
         flow_while(&stage, pause(seconds)).await;
         // it is alive without Kafka, and says so
@@ -94,12 +91,15 @@ async fn a_broker_that_is_killed_again_and_again_costs_time_and_nothing_else() {
 
 #[tokio::test]
 async fn a_broker_that_is_frozen_for_longer_than_a_transaction_costs_time_and_nothing_else() {
-    let (stage, bridge) = subscribed("frozen").await;
+    let short = [("kafka.producer", "{ \"transaction.timeout.ms\" = \"2000\" }")];
+    let (stage, bridge) = subscribed("frozen", &short).await;
     for _ in 0..2 {
         stage.kafka.pause();
         flow_while(&stage, pause(5)).await;
         stage.kafka.resume();
         flow_while(&stage, pause(2)).await;
     }
+    let log = bridge.log();
+    assert!(log.contains("transaction was not committed"), "nothing went wrong:\n{log}");
     assert_nothing_happened(&stage, bridge).await;
 }

@@ -12,6 +12,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 pub enum Failure {
     /// Abort, then build the transaction again with the same producer.
     MustAbort,
+    /// The transaction was not committed, but a request of it may still be on its way and would be
+    /// taken for one of the next transaction (before KIP-890's part 2 the epoch does not rise with
+    /// each, and librdkafka does not speak that part): a new producer.
+    Condemned,
     /// Call the same function again; the client goes on underneath.
     Retry,
     /// The producer is dead, the transaction was not committed: a new producer.

@@ -154,7 +154,7 @@ impl TransactionalProducer {
                 if is_all_in || !is_purged(code) || failed_at.elapsed() >= REASON {
                     return Err(Mishap {
                         what: "not delivered",
-                        failure: self.fatal().unwrap_or(Failure::MustAbort),
+                        failure: self.fatal().unwrap_or(Failure::Condemned),
                         record: Some(Box::new(record)),
                         source: KafkaError::MessageProduction(code),
                     });
@@ -165,7 +165,7 @@ impl TransactionalProducer {
             if Instant::now() >= deadline {
                 return Err(Mishap {
                     what: "records were not delivered in time",
-                    failure: Failure::MustAbort,
+                    failure: Failure::Condemned,
                     record: None,
                     source: KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut),
                 });
@@ -193,9 +193,15 @@ impl TransactionalProducer {
         })
     }
 
+    /// Commits. A failure that asks for an abort is not believed: the commit was asked for, and the
+    /// broker may have written it down before it failed to say so.
     pub(super) fn commit(&self) -> Result<(), Mishap> {
-        self.patiently("the transaction was not committed", || {
+        let committed = self.patiently("the transaction was not committed", || {
             self.producer.commit_transaction(CALL)
+        });
+        committed.map_err(|mishap| match mishap.failure {
+            Failure::MustAbort => Mishap { failure: Failure::Unknown, ..mishap },
+            Failure::Condemned | Failure::Retry | Failure::Fenced | Failure::Unknown => mishap,
         })
     }
 

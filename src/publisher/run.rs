@@ -211,7 +211,7 @@ impl Publishing {
     ) -> Result<bool, PublisherError> {
         let (failure, is_too_large) = match &interrupted {
             Interrupted::Mishap(mishap) => (mishap.failure, is_too_large(&mishap.source)),
-            Interrupted::Refused { source, .. } => (Failure::MustAbort, is_too_large(source)),
+            Interrupted::Refused { source, .. } => (Failure::Condemned, is_too_large(source)),
             Interrupted::Lost => (Failure::MustAbort, false),
             Interrupted::Record(_) => {
                 let Interrupted::Record(error) = interrupted else { return Ok(false) };
@@ -219,7 +219,7 @@ impl Publishing {
             }
         };
         let outcome = match failure {
-            Failure::MustAbort | Failure::Retry => TransactionOutcome::Aborted,
+            Failure::MustAbort | Failure::Condemned | Failure::Retry => TransactionOutcome::Aborted,
             Failure::Fenced => TransactionOutcome::Fenced,
             Failure::Unknown => TransactionOutcome::Unknown,
         };
