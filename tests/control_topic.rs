@@ -15,22 +15,10 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use linxo_kafka_bridge::simulator::{FAKE_SECRET, Options, Sync};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
+use support::account::TOPICS;
 use support::{Bridge, Decoded, PATIENCE, Stage, path_of, read_topic};
 use tokio::time::Instant;
 
-const TOPICS: [&str; 11] = [
-    "linxo.subscriptions",
-    "linxo.queues",
-    "linxo.journals",
-    "linxo.events",
-    "linxo.gaps",
-    "linxo.dead-letters",
-    "linxo.actions.auth-failed",
-    "linxo.actions.token-expired",
-    "linxo.actions.password-change-required",
-    "linxo.actions.user-action-required",
-    "linxo.actions.challenge-required",
-];
 const COMMITTED: &str = "linxo_bridge_transactions_total{outcome=\"committed\"}";
 
 /// A world in which queues are asked often, so that a test soon sees who is.

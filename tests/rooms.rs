@@ -25,7 +25,7 @@ const KNOWS: &[(&str, &str)] = &[
     ("event", "ids metrics"),
     ("queue_state", "event gap ids subscription"),
     ("gap", "ids metrics"),
-    ("record", "event gap ids journal_mark queue_state subscription"),
+    ("record", "config event gap ids journal_mark queue_state subscription"),
     ("journal_mark", "ids"),
     ("registry", "metrics"),
     (

@@ -41,6 +41,18 @@ pub struct Topics {
 }
 
 impl Topics {
+    /// Topics with these names and the shapes of the design.
+    pub fn with_names(prefix: &str, actions: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            partitions: 64,
+            event_partitions: 12,
+            replication: 1,
+            create: false,
+            actions: actions.to_owned(),
+        }
+    }
+
     /// The control topic: who is watched.
     pub fn subscriptions(&self) -> String {
         self.named("linxo.subscriptions")

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::draft::{Draft, Holdings, Owned};
+use super::draft::{Draft, Holdings, Outcome, Owned};
 use super::outbox::{Outbox, Outgoing, SendFault};
 use super::position::{self, Position};
 use super::producer::{Mishap, RefusedRecord, Sending, TransactionalProducer, is_too_large};
@@ -167,27 +167,18 @@ impl Publishing {
         self.settings.metrics.stage(Stage::Gather, gathered - began);
         self.settings.metrics.stage(Stage::Transaction, gathered.elapsed());
         self.settings.metrics.transaction_records(sending.records);
-        let outcomes = std::mem::take(&mut draft.outcomes);
-        draft.tally.show(&self.settings.metrics);
-        let changes = draft.into_changes();
-        self.settings.metrics.transaction(TransactionOutcome::Committed);
-        self.last_number = last_number;
-        self.adopt(changes);
-        for (row, outcome) in batch.drain(..).zip(outcomes) {
-            // whoever waited may have gone
-            row.settle.send(outcome).ok();
-        }
+        let outcome = draft.into_outcome();
+        self.take_in(outcome, batch, last_number);
         Ok(())
     }
 
-    fn adopt(
-        &mut self,
-        changes: std::collections::BTreeMap<
-            (i32, crate::ids::UserId),
-            Option<crate::queue_state::QueueState>,
-        >,
-    ) {
-        for ((partition, user), state) in changes {
+    /// The transaction is committed: its states are the states, its counts are shown, and whoever
+    /// waits for its rows is told.
+    fn take_in(&mut self, outcome: Outcome, batch: &mut Vec<Row>, last_number: u64) {
+        outcome.tally.show(&self.settings.metrics);
+        self.settings.metrics.transaction(TransactionOutcome::Committed);
+        self.last_number = last_number;
+        for ((partition, user), state) in outcome.changes {
             let Some(owned) = self.holdings.get_mut(&partition) else { continue };
             match state {
                 Some(mut state) => {
@@ -198,6 +189,10 @@ impl Publishing {
                     owned.states.remove(&user);
                 }
             }
+        }
+        for (row, settled) in batch.drain(..).zip(outcome.settled) {
+            // whoever waited may have gone
+            row.settle.send(settled).ok();
         }
     }
 
@@ -259,15 +254,8 @@ impl Publishing {
                 return Err(error.into());
             }
         }
-        let outcomes = std::mem::take(&mut draft.outcomes);
-        draft.tally.show(&self.settings.metrics);
-        let changes = draft.into_changes();
-        self.settings.metrics.transaction(TransactionOutcome::Committed);
-        self.last_number = last;
-        self.adopt(changes);
-        for (row, outcome) in batch.drain(..).zip(outcomes) {
-            row.settle.send(outcome).ok();
-        }
+        let outcome = draft.into_outcome();
+        self.take_in(outcome, batch, last);
         Ok(true)
     }
 

@@ -124,7 +124,7 @@ fn event(id: &str, connection: &str, status: &str) -> String {
 }
 
 fn state_after(draft: Draft<'_>) -> QueueState {
-    draft.into_changes().remove(&(3, UserId::from("user"))).unwrap().unwrap()
+    draft.into_outcome().changes.remove(&(3, UserId::from("user"))).unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn what_is_not_owned_is_published_late_without_a_state() {
     let subscribed = row_at(9, Change::Subscribed(Box::new(subscription()))).await;
     let mut draft = Draft::new(&pen, &holdings);
     draft.apply(&subscribed, &mut out).unwrap();
-    assert_eq!(draft.outcomes, [Err(crate::journal::Unsettled::NotOwned)]);
+    assert_eq!(draft.into_outcome().settled, [Err(crate::journal::Unsettled::NotOwned)]);
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn a_removal_takes_the_user_out_of_both_topics() {
         let sent = out.to(topic);
         assert_eq!((sent.len(), sent[0].value.as_ref(), sent[0].partition), (1, None, Some(3)));
     }
-    assert_eq!(draft.into_changes().into_values().next().unwrap(), None);
+    assert_eq!(draft.into_outcome().changes.into_values().next().unwrap(), None);
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! The names of the topics.
 //!
 //! Promises:
-//! - the prefix stands before every name;
+//! - each is the name that the configuration gives, put together there;
 //! - a template without `{action}` puts all action events in one topic.
 //!
-//! Knows nothing of: brokers, settings.
+//! Knows nothing of: brokers.
 
 use super::RecordKind;
+use crate::config;
 use crate::event::{Action, RaisedAction};
 
 /// What a topic is for.
@@ -61,16 +62,15 @@ pub struct Subject {
 impl Topics {
     /// The names that a prefix and a template give.
     pub fn new(prefix: &str, actions_template: &str) -> Self {
-        let name = |rest: &str| [prefix, rest].concat().into_boxed_str();
+        let names = config::Topics::with_names(prefix, actions_template);
         Self {
-            subscriptions: name("linxo.subscriptions"),
-            queues: name("linxo.queues"),
-            journals: name("linxo.journals"),
-            events: name("linxo.events"),
-            actions: Action::ALL
-                .map(|action| name(&actions_template.replace("{action}", action.topic_part()))),
-            gaps: name("linxo.gaps"),
-            dead_letters: name("linxo.dead-letters"),
+            subscriptions: names.subscriptions().into(),
+            queues: names.queues().into(),
+            journals: names.journals().into(),
+            events: names.events().into(),
+            actions: Action::ALL.map(|action| names.action(action.topic_part()).into()),
+            gaps: names.gaps().into(),
+            dead_letters: names.dead_letters().into(),
         }
     }
 

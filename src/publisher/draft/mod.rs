@@ -33,14 +33,22 @@ pub(in crate::publisher) struct Owned {
 /// The states of all owned partitions.
 pub(in crate::publisher) type Holdings = BTreeMap<i32, Owned>;
 
+/// What a draft came to, for when its transaction is committed.
+pub(in crate::publisher) struct Outcome {
+    /// What is told to whoever waits for the row of this place.
+    pub(in crate::publisher) settled: Vec<Settled>,
+    pub(in crate::publisher) tally: Tally,
+    /// The states that changed; none for a user who is watched no more.
+    pub(in crate::publisher) changes: BTreeMap<(i32, UserId), Option<QueueState>>,
+}
+
 /// A transaction in the making.
 pub(in crate::publisher) struct Draft<'a> {
     pen: &'a Pen,
     holdings: &'a Holdings,
     changed: BTreeMap<(i32, UserId), Option<QueueState>>,
-    pub(in crate::publisher) tally: Tally,
-    /// What is told to whoever waits for the row of this place, once committed.
-    pub(in crate::publisher) outcomes: Vec<Settled>,
+    tally: Tally,
+    settled: Vec<Settled>,
     value: Vec<u8>,
     datum: Vec<u8>,
 }
@@ -52,7 +60,7 @@ impl<'a> Draft<'a> {
             holdings,
             changed: BTreeMap::new(),
             tally: Tally::default(),
-            outcomes: Vec::new(),
+            settled: Vec::new(),
             value: Vec::new(),
             datum: Vec::new(),
         }
@@ -113,7 +121,7 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        self.outcomes.push(outcome);
+        self.settled.push(outcome);
         Ok(())
     }
 
@@ -137,9 +145,9 @@ impl<'a> Draft<'a> {
         Ok(self.changed.keys().map(|(partition, _)| *partition).collect())
     }
 
-    /// What the states come to once committed.
-    pub(in crate::publisher) fn into_changes(self) -> BTreeMap<(i32, UserId), Option<QueueState>> {
-        self.changed
+    /// What there is to take in once it is committed.
+    pub(in crate::publisher) fn into_outcome(self) -> Outcome {
+        Outcome { settled: self.settled, tally: self.tally, changes: self.changed }
     }
 
     /// Whether the partition is ours by the very grant under which the row came about.
