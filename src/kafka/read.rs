@@ -92,12 +92,9 @@ fn read_with(
     let timed_out = |left| ReadError::TimedOut { topic: topic.to_owned(), waited: patience, left };
     let mut assignment = TopicPartitionList::new();
     for &partition in partitions {
-        let (_, written) =
-            as_written.fetch_watermarks(topic, partition, ONE_CALL).map_err(fault)?;
+        let written = end_of(as_written, topic, partition, deadline).map_err(fault)?;
         loop {
-            let (_, committed) =
-                reader.fetch_watermarks(topic, partition, ONE_CALL).map_err(fault)?;
-            if committed >= written {
+            if end_of(reader, topic, partition, deadline).map_err(fault)? >= written {
                 break;
             }
             if Instant::now() >= deadline {
@@ -132,6 +129,34 @@ fn read_with(
         }
     }
     Ok(())
+}
+
+/// The end of a partition as this reader sees it. A leader that is only being chosen, as after the
+/// topic was made, is waited for.
+fn end_of(
+    reader: &BaseConsumer<Complaints>,
+    topic: &str,
+    partition: i32,
+    deadline: Instant,
+) -> Result<i64, KafkaError> {
+    loop {
+        match reader.fetch_watermarks(topic, partition, ONE_CALL) {
+            Ok((_, end)) => return Ok(end),
+            Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                // nothing is assigned: this waits, and what it may answer is about the client only
+                let said = reader.poll(STEP).and_then(Result::err);
+                tracing::debug!(topic, partition, %error, ?said, "waiting for a leader");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+    )
 }
 
 fn is_lasting(error: &KafkaError) -> bool {
