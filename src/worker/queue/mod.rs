@@ -6,11 +6,11 @@
 //! Knows nothing of: the wheel, the budget, the source's client.
 
 mod shown;
-
-use std::time::Duration;
+mod timing;
 
 use tokio::time::Instant;
 
+use self::timing::backoff;
 use super::Granted;
 use super::step::{Came, HeldCredential, Question, Step};
 use crate::admin::LastAnswer;
@@ -22,11 +22,6 @@ use crate::metrics::PollOutcome;
 use crate::queue_state::QueueState;
 use crate::schedule::{Class, Pace, phase_of};
 use crate::subscription::Subscription;
-
-/// The first pause after a failure; it doubles up to [`LONGEST_BACKOFF`], or a fifth of the
-/// keep-alive interval where that is less: a queue must not die of our own patience.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// A user as the topics have it.
 pub struct Loaded {
@@ -196,46 +191,6 @@ impl Queue {
         }
     }
 
-    /// The class of what is due now.
-    pub(super) fn class(&self, now: Instant, pace: &Pace) -> Class {
-        match &self.need {
-            Need::NewQueue(_) => Class::Urgent,
-            Need::Listing { .. } if self.is_listing_next(now, pace) => Class::Reconciliation,
-            Need::Nothing | Need::Listing { .. } => pace.class(self.age(now), self.is_active(now)),
-        }
-    }
-
-    /// When what waits under a class comes under a more pressing one.
-    pub(super) fn promoted_at(&self, class: Class, now: Instant, pace: &Pace) -> Option<Instant> {
-        let age_of = |age: Duration| Some(now + age.saturating_sub(self.age(now)));
-        match class {
-            Class::Urgent => None,
-            Class::Active => age_of(pace.keep_alive),
-            Class::KeepAlive => age_of(pace.urgent_after()),
-            Class::Reconciliation => Some(self.due + self.listing_patience(now, pace)),
-        }
-    }
-
-    /// Whether the listing is due, and has not waited for spare budget so long that the queue itself
-    /// has to be asked first.
-    fn is_listing_next(&self, now: Instant, pace: &Pace) -> bool {
-        matches!(&self.need, Need::Listing { at, .. } if *at <= now)
-            && now < self.due + self.listing_patience(now, pace)
-    }
-
-    fn listing_patience(&self, now: Instant, pace: &Pace) -> Duration {
-        if self.is_active(now) { pace.active } else { pace.keep_alive }
-    }
-
-    fn is_active(&self, now: Instant) -> bool {
-        self.active_until.is_some_and(|until| now < until)
-    }
-
-    /// When a question that waits becomes urgent.
-    pub(super) fn urgent_at(&self, pace: &Pace) -> Option<Instant> {
-        self.asked.map(|asked| asked + pace.urgent_after())
-    }
-
     /// What to do now that the budget allows something of this class.
     pub(super) fn step(&self, class: Class, granted: Granted) -> Step {
         let user = self.row_of(granted);
@@ -360,7 +315,7 @@ impl Queue {
                 self.is_answer_suspected = false;
                 let is_empty = matches!(outcome, PollOutcome::Empty | PollOutcome::EmptyList);
                 self.empties = if is_empty { self.empties.saturating_add(1) } else { 0 };
-                if self.active_until.is_some_and(|until| now < until) {
+                if self.is_active(now) {
                     self.empties = 0;
                 }
             }
@@ -425,44 +380,9 @@ impl Queue {
         }
     }
 
-    fn next_due(&self, now: Instant, pace: &Pace) -> Instant {
-        let keep_alive_at = self.asked.map(|asked| asked + pace.keep_alive);
-        let due = if matches!(self.need, Need::NewQueue(_)) && self.blocked.is_none() {
-            now
-        } else if self.blocked.is_some() {
-            now + pace.credential_retry
-        } else if self.failures > 0 {
-            let retry = now + self.backoff(pace);
-            keep_alive_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
-        } else if self.active_until.is_some_and(|until| now < until) {
-            now + pace.active
-        } else {
-            let pause = pace.pause(self.empties);
-            let asked = self.asked.unwrap_or(now);
-            if pause >= pace.keep_alive {
-                asked + pace.keep_alive_pause(self.asked_at, self.phase)
-            } else {
-                asked + pause
-            }
-        };
-        match &self.need {
-            Need::Listing { at, .. } => due.min((*at).max(now)),
-            Need::Nothing | Need::NewQueue(_) => due,
-        }
-    }
-
     fn open(&mut self, gap: GapId, now: Instant) {
         self.open_gap = Some(gap);
         self.need = Need::listing(now);
-    }
-
-    /// After a pause that the source asked for, but never so late that the queue is in danger: when
-    /// it becomes urgent it is asked all the same, and then every backoff.
-    fn not_too_late(&self, now: Instant, pause: Duration, pace: &Pace) -> Instant {
-        match self.urgent_at(pace) {
-            Some(urgent_at) => (now + pause).min(urgent_at.max(now + self.backoff(pace))),
-            None => now + pause.min(self.backoff(pace)),
-        }
     }
 
     fn adopt(&mut self, queue: QueueId, now: Instant, pace: &Pace) {
@@ -487,10 +407,6 @@ impl Queue {
         self.failures = 0;
     }
 
-    fn backoff(&self, pace: &Pace) -> Duration {
-        backoff(self.failures, pace)
-    }
-
     fn death_cause(&self, pace: &Pace) -> Cause {
         if self.was_refused {
             Cause::CredentialRefused
@@ -511,30 +427,12 @@ impl Queue {
             to_reconcile: true,
         }
     }
-
-    fn age(&self, now: Instant) -> Duration {
-        match self.asked {
-            Some(asked) => now - asked,
-            None => Timestamp::now().since(self.asked_at),
-        }
-    }
-
-    fn headroom(&self, now: Instant, pace: &Pace) -> Duration {
-        pace.queue_lifetime.saturating_sub(self.age(now))
-    }
 }
 
 impl Need {
     fn listing(at: Instant) -> Self {
         Self::Listing { at, failures: 0 }
     }
-}
-
-/// The pause after the `failures`-th failure in a row.
-fn backoff(failures: u8, pace: &Pace) -> Duration {
-    let doublings = u32::from(failures.saturating_sub(1)).min(16);
-    let longest = LONGEST_BACKOFF.min(pace.keep_alive / 5);
-    (FIRST_BACKOFF * 2_u32.pow(doublings)).min(longest)
 }
 
 #[cfg(test)]

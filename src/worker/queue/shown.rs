@@ -35,7 +35,7 @@ impl Queue {
 
     /// Questions per second that this queue needs as it is.
     pub(in crate::worker) fn required_rate(&self, now: Instant, pace: &Pace) -> f64 {
-        let is_active = self.active_until.is_some_and(|until| now < until);
+        let is_active = self.is_active(now);
         let pause = if is_active { pace.active } else { pace.keep_alive };
         1.0 / pause.as_secs_f64().max(0.001)
     }

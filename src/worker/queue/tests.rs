@@ -1,5 +1,8 @@
 //! What comes next for a queue, with the clock standing still or moved by hand.
 
+use std::time::Duration;
+
+use super::timing::LONGEST_BACKOFF;
 use super::*;
 use crate::metrics::QueueCondition;
 

@@ -1,0 +1,123 @@
+//! When a queue's next step is due, and how pressing it is.
+//!
+//! Promises: a queue is not left alone for longer than the keep-alive interval while its source
+//! answers, and not out of patience with the source when it does not.
+//!
+//! Knows nothing of: what a step is.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Need, Queue};
+use crate::ids::Timestamp;
+use crate::schedule::{Class, Pace};
+
+/// The first pause after a failure; it doubles up to [`LONGEST_BACKOFF`], or a fifth of the
+/// keep-alive interval where that is less: a queue must not die of our own patience.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+impl Queue {
+    /// The class of what is due now.
+    pub(in crate::worker) fn class(&self, now: Instant, pace: &Pace) -> Class {
+        match &self.need {
+            Need::NewQueue(_) => Class::Urgent,
+            Need::Listing { .. } if self.is_listing_next(now, pace) => Class::Reconciliation,
+            Need::Nothing | Need::Listing { .. } => pace.class(self.age(now), self.is_active(now)),
+        }
+    }
+
+    /// When what waits under a class comes under a more pressing one.
+    pub(in crate::worker) fn promoted_at(
+        &self,
+        class: Class,
+        now: Instant,
+        pace: &Pace,
+    ) -> Option<Instant> {
+        let age_of = |age: Duration| Some(now + age.saturating_sub(self.age(now)));
+        match class {
+            Class::Urgent => None,
+            Class::Active => age_of(pace.keep_alive),
+            Class::KeepAlive => age_of(pace.urgent_after()),
+            Class::Reconciliation => Some(self.due + self.listing_patience(now, pace)),
+        }
+    }
+
+    /// Whether the listing is due, and has not waited for spare budget so long that the queue itself
+    /// has to be asked first.
+    fn is_listing_next(&self, now: Instant, pace: &Pace) -> bool {
+        matches!(&self.need, Need::Listing { at, .. } if *at <= now)
+            && now < self.due + self.listing_patience(now, pace)
+    }
+
+    fn listing_patience(&self, now: Instant, pace: &Pace) -> Duration {
+        if self.is_active(now) { pace.active } else { pace.keep_alive }
+    }
+
+    pub(super) fn is_active(&self, now: Instant) -> bool {
+        self.active_until.is_some_and(|until| now < until)
+    }
+
+    /// When a question that waits becomes urgent.
+    pub(super) fn urgent_at(&self, pace: &Pace) -> Option<Instant> {
+        self.asked.map(|asked| asked + pace.urgent_after())
+    }
+
+    pub(super) fn next_due(&self, now: Instant, pace: &Pace) -> Instant {
+        let keep_alive_at = self.asked.map(|asked| asked + pace.keep_alive);
+        let due = if matches!(self.need, Need::NewQueue(_)) && self.blocked.is_none() {
+            now
+        } else if self.blocked.is_some() {
+            now + pace.credential_retry
+        } else if self.failures > 0 {
+            let retry = now + self.backoff(pace);
+            keep_alive_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
+        } else if self.is_active(now) {
+            now + pace.active
+        } else {
+            let pause = pace.pause(self.empties);
+            let asked = self.asked.unwrap_or(now);
+            if pause >= pace.keep_alive {
+                asked + pace.keep_alive_pause(self.asked_at, self.phase)
+            } else {
+                asked + pause
+            }
+        };
+        match &self.need {
+            Need::Listing { at, .. } => due.min((*at).max(now)),
+            Need::Nothing | Need::NewQueue(_) => due,
+        }
+    }
+
+    /// After a pause that the source asked for, but never so late that the queue is in danger: when
+    /// it becomes urgent it is asked all the same, and then every backoff.
+    pub(super) fn not_too_late(&self, now: Instant, pause: Duration, pace: &Pace) -> Instant {
+        match self.urgent_at(pace) {
+            Some(urgent_at) => (now + pause).min(urgent_at.max(now + self.backoff(pace))),
+            None => now + pause.min(self.backoff(pace)),
+        }
+    }
+
+    pub(super) fn backoff(&self, pace: &Pace) -> Duration {
+        backoff(self.failures, pace)
+    }
+
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        match self.asked {
+            Some(asked) => now - asked,
+            None => Timestamp::now().since(self.asked_at),
+        }
+    }
+
+    pub(super) fn headroom(&self, now: Instant, pace: &Pace) -> Duration {
+        pace.queue_lifetime.saturating_sub(self.age(now))
+    }
+}
+
+/// The pause after the `failures`-th failure in a row.
+pub(super) fn backoff(failures: u8, pace: &Pace) -> Duration {
+    let doublings = u32::from(failures.saturating_sub(1)).min(16);
+    let longest = LONGEST_BACKOFF.min(pace.keep_alive / 5);
+    (FIRST_BACKOFF * 2_u32.pow(doublings)).min(longest)
+}
