@@ -80,3 +80,6 @@ pub mod credential;
 
 /// Text that must not be seen.
 pub mod secret;
+
+/// What the fault suite may break on purpose; nothing in release builds.
+pub mod sabotage;

@@ -50,6 +50,7 @@ const KNOWS: &[(&str, &str)] = &[
     ("config", "secret"),
     ("credential", "ids secret"),
     ("secret", ""),
+    ("sabotage", ""),
 ];
 
 /// What the programs may know.

@@ -1,0 +1,183 @@
+//! What the fault suite may break on purpose: crash points and guards. Debug builds only.
+//!
+//! `LINXO_BRIDGE_SABOTAGE` holds orders with commas between them: `crash:after-get:17` ends the
+//! process, as a kill -9 would, when it passes that point the 17th time (the first when no number
+//! is given); `off:fence` switches a guard off, so that a test can be seen to fail without it.
+//!
+//! Promises:
+//! - a release build carries none of this: no name, no look at the environment;
+//! - an order that is not understood ends the process at the start, as a control run that guards
+//!   everything would prove nothing.
+//!
+//! Knows nothing of: what the guards protect.
+
+/// A place at which the process can be made to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// The answer of a question is in memory.
+    AfterGet,
+    /// Rows are written to the journal, and not synced.
+    BeforeSync,
+    /// Rows are synced, and nobody was told.
+    AfterSync,
+    /// Every record of a transaction is with Kafka.
+    AfterProduce,
+    /// The group has confirmed; the commit is not asked for.
+    BeforeCommit,
+    /// The transaction is committed, and nobody was told.
+    AfterCommit,
+}
+
+/// A guard that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Answers are synced to disk before their queue is asked again.
+    Journal,
+    /// The table of questions under way.
+    Questions,
+    /// The group's confirmation in each transaction that writes states.
+    Fence,
+    /// The confirmation is asked for after the records, not before them.
+    FenceOrder,
+    /// Reading waits for what is not committed yet.
+    ReadToEnd,
+    /// Row numbers never repeat.
+    RowNumbers,
+    /// The journal's position is in the transaction.
+    Position,
+    /// A dead queue's connections are listed.
+    Reconciliation,
+    /// A repeated event is recognised.
+    Repeats,
+    /// A question without an answer is remembered.
+    Suspicion,
+}
+
+#[cfg(debug_assertions)]
+mod orders {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::{CrashPoint, Guard};
+
+    const CRASH_POINTS: [(&str, CrashPoint); 6] = [
+        ("after-get", CrashPoint::AfterGet),
+        ("before-sync", CrashPoint::BeforeSync),
+        ("after-sync", CrashPoint::AfterSync),
+        ("after-produce", CrashPoint::AfterProduce),
+        ("before-commit", CrashPoint::BeforeCommit),
+        ("after-commit", CrashPoint::AfterCommit),
+    ];
+    const GUARDS: [(&str, Guard); 10] = [
+        ("journal", Guard::Journal),
+        ("questions", Guard::Questions),
+        ("fence", Guard::Fence),
+        ("fence-order", Guard::FenceOrder),
+        ("read-to-end", Guard::ReadToEnd),
+        ("row-numbers", Guard::RowNumbers),
+        ("position", Guard::Position),
+        ("reconciliation", Guard::Reconciliation),
+        ("repeats", Guard::Repeats),
+        ("suspicion", Guard::Suspicion),
+    ];
+
+    #[derive(Default)]
+    struct Orders {
+        /// How many passings are left before the crash.
+        crashes: Vec<(CrashPoint, AtomicU64)>,
+        off: Vec<Guard>,
+    }
+
+    static ORDERS: OnceLock<Orders> = OnceLock::new();
+
+    fn orders() -> &'static Orders {
+        ORDERS.get_or_init(|| {
+            let text = std::env::var("LINXO_BRIDGE_SABOTAGE").unwrap_or_default();
+            match parse(&text) {
+                Some(orders) => orders,
+                None => {
+                    eprintln!("LINXO_BRIDGE_SABOTAGE = {text:?} is not understood");
+                    std::process::exit(64);
+                }
+            }
+        })
+    }
+
+    fn parse(text: &str) -> Option<Orders> {
+        let mut orders = Orders::default();
+        for order in text.split(',').filter(|order| !order.is_empty()) {
+            let mut words = order.split(':');
+            let (verb, name) = (words.next()?, words.next()?);
+            let count = words.next().map_or(Some(1), |count| count.parse().ok())?;
+            match verb {
+                "crash" => {
+                    let (_, point) = CRASH_POINTS.iter().find(|(known, _)| *known == name)?;
+                    orders.crashes.push((*point, AtomicU64::new(count)));
+                }
+                "off" => {
+                    let (_, guard) = GUARDS.iter().find(|(known, _)| *known == name)?;
+                    orders.off.push(*guard);
+                }
+                _ => return None,
+            }
+            if words.next().is_some() {
+                return None;
+            }
+        }
+        Some(orders)
+    }
+
+    pub(super) fn pass(point: CrashPoint) {
+        for (_, left) in orders().crashes.iter().filter(|(of, _)| *of == point) {
+            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                std::process::abort();
+            }
+        }
+    }
+
+    pub(super) fn is_off(guard: Guard) -> bool {
+        orders().off.contains(&guard)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn orders_are_read_whole_or_not_at_all() {
+            let orders = parse("crash:after-get:17,off:fence,crash:before-commit").unwrap();
+            assert_eq!(orders.off, [Guard::Fence]);
+            let counts: Vec<(CrashPoint, u64)> = orders
+                .crashes
+                .iter()
+                .map(|(point, left)| (*point, left.load(Ordering::Relaxed)))
+                .collect();
+            assert_eq!(counts, [(CrashPoint::AfterGet, 17), (CrashPoint::BeforeCommit, 1)]);
+            for wrong in ["crash", "crash:somewhere", "off:everything", "crash:after-get:x", "a:b"]
+            {
+                assert!(parse(wrong).is_none(), "{wrong}");
+            }
+        }
+    }
+}
+
+/// Ends the process here, if that was ordered.
+#[inline]
+pub fn pass(point: CrashPoint) {
+    #[cfg(debug_assertions)]
+    orders::pass(point);
+    #[cfg(not(debug_assertions))]
+    let _: CrashPoint = point;
+}
+
+/// Whether a guard is switched off; never in a release build.
+#[inline]
+pub fn is_off(guard: Guard) -> bool {
+    #[cfg(debug_assertions)]
+    return orders::is_off(guard);
+    #[cfg(not(debug_assertions))]
+    {
+        let _: Guard = guard;
+        false
+    }
+}
