@@ -15,13 +15,13 @@ const KNOWS: &[(&str, &str)] = &[
     ("assignment", "kafka"),
     (
         "worker",
-        "admin budget credential event gap ids journal kafka linxo metrics pulse queue_state \
-         schedule subscription",
+        "admin budget credential event gap ids journal kafka linxo metrics pulse publisher \
+         queue_state sabotage schedule subscription",
     ),
     ("schedule", "ids"),
     ("budget", "schedule"),
     ("linxo", "ids metrics"),
-    ("journal", "gap ids metrics subscription"),
+    ("journal", "credential gap ids metrics sabotage subscription"),
     ("event", "ids metrics"),
     ("queue_state", "event gap ids subscription"),
     ("gap", "ids metrics"),
@@ -31,14 +31,14 @@ const KNOWS: &[(&str, &str)] = &[
     (
         "publisher",
         "assignment event gap ids journal journal_mark kafka metrics pulse queue_state record \
-         subscription topics",
+         sabotage subscription topics",
     ),
-    ("kafka", "config ids"),
+    ("kafka", "config ids sabotage"),
     ("topics", "config kafka"),
     ("admin", "ids metrics"),
     (
         "service",
-        "admin assignment budget config credential event ids journal journal_mark kafka linxo \
+        "admin assignment budget config credential event gap ids journal journal_mark kafka linxo \
          metrics publisher pulse queue_state record registry schedule secret subscription topics \
          worker",
     ),
@@ -55,7 +55,7 @@ const KNOWS: &[(&str, &str)] = &[
 
 /// What the programs may know.
 const PROGRAMS: &[(&str, &str)] = &[
-    ("linxo_bridge", "check config credential demo kafka service topics"),
+    ("linxo_bridge", "check config credential demo journal kafka service topics"),
     ("linxo_simulator", "simulator"),
 ];
 
@@ -67,6 +67,7 @@ const CRATES: &[(&str, &str)] = &[
     ("prometheus", "metrics"),
     ("rdkafka", "assignment demo kafka publisher topics"),
     ("reqwest", "admin demo linxo registry"),
+    ("rusqlite", "journal"),
 ];
 const EXCEPTIONS: &[(&str, &str)] = &[("service", "rdkafka::error::KafkaError")];
 

@@ -16,6 +16,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use super::{Clients, Complaints};
+use crate::sabotage::{self, Guard};
 
 /// One record of a compacted topic; a value of `None` is a removal.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +95,9 @@ fn read_with(
     for &partition in partitions {
         let written = end_of(as_written, topic, partition, deadline).map_err(fault)?;
         loop {
-            if end_of(reader, topic, partition, deadline).map_err(fault)? >= written {
+            if end_of(reader, topic, partition, deadline).map_err(fault)? >= written
+                || sabotage::is_off(Guard::ReadToEnd)
+            {
                 break;
             }
             if Instant::now() >= deadline {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::Order;
 use super::queue::{Doing, Queue};
 use super::step::{Step, answer};
 use super::{MAX_WAITING, Worker};
@@ -106,6 +107,10 @@ impl Worker {
     pub(super) fn obey(&mut self, command: Command) {
         if command.is_abandoned() {
             return;
+        }
+        if self.order == Order::KeepAlive && command.is_change() {
+            let retry_after = Duration::from_secs(2);
+            return command.refuse(Unserved::NotOwned { owner_url: None, retry_after });
         }
         let index = command.user().and_then(|user| self.by_user.get(user)).copied();
         if let Some(index) = index
