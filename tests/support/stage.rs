@@ -24,7 +24,7 @@ pub const TOKEN: &str = "admin-token-of-the-tests";
 /// One test's world.
 pub struct Stage {
     pub kafka: &'static Kafka,
-    pub simulator: Running,
+    pub simulator: Arc<Running>,
     pub prefix: String,
     pub folder: TempDir,
     settings: Vec<(String, String)>,
@@ -58,7 +58,7 @@ impl Stage {
         settings: &[(&str, &str)],
     ) -> Self {
         http();
-        let simulator = Simulator::start(options.clone()).await.unwrap();
+        let simulator = Arc::new(Simulator::start(options.clone()).await.unwrap());
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), TOKEN).unwrap();
         std::fs::write(
