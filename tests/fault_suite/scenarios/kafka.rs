@@ -30,6 +30,9 @@ pub const ALL: &[Scenario] = &[
     Scenario::new("K2b", "a broker is killed, for longer than a transaction", THREE, |c| {
         Box::pin(one_killed_for_long(c))
     }),
+    Scenario::new("K2c", "the coordinator of the group is killed", THREE, |c| {
+        Box::pin(group_coordinator_killed(c))
+    }),
     Scenario::new("K3", "all brokers are away for 1, 6 and 20 minutes", THREE, |c| {
         Box::pin(all_away(c))
     })
@@ -90,6 +93,19 @@ async fn one_killed_for_long(context: Context) -> Verdict {
         world.pause_for(PAST_TRANSACTION).await;
         broker.restart().await;
         world.pause(1).await;
+    }
+    world.verdict().await
+}
+
+/// Long enough for the cluster to be known without it: the client then forgets it, and has to learn who came after.
+async fn group_coordinator_killed(context: Context) -> Verdict {
+    let world = World::new(context, &[]).await;
+    for _ in 0..3 {
+        let broker = world.kafka.group_coordinator(&world.group()).await;
+        broker.stop();
+        world.pause(4).await;
+        broker.restart().await;
+        world.pause(4).await;
     }
     world.verdict().await
 }
