@@ -22,7 +22,7 @@ async fn load(stage: &Stage, arguments: &[&str]) -> Output {
     let mut program = Command::new(env!("CARGO_BIN_EXE_linxo-load"));
     program.arg(command).arg("--config").arg(stage.config()).args(rest);
     program.stdin(Stdio::null()).kill_on_drop(true);
-    tokio::time::timeout(PATIENCE, program.output()).await.expect("in time").unwrap()
+    tokio::time::timeout(PATIENCE, program.output()).await.unwrap().unwrap()
 }
 
 /// The same with a report; asserts the exit code.

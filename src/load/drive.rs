@@ -134,7 +134,7 @@ fn edges(plan: &[Planned]) -> Vec<Edge> {
     let mut edges = Vec::new();
     for (place, planned) in plan.iter().enumerate() {
         edges.push(Edge { at: planned.at, place, begins: true });
-        if matches!(planned.what, What::Source(..)) {
+        if !matches!(planned.what, What::Bridge(_)) {
             edges.push(Edge { at: planned.at + planned.lasts, place, begins: false });
         }
     }
@@ -171,13 +171,21 @@ impl Run<'_> {
                 self.strike(blow, planned);
                 Ok(())
             }
-            What::Source(..) => {
+            What::Source(..) | What::Unreachable => {
                 if edge.begins {
                     self.active[edge.place] = Some(now());
                 } else {
                     self.is_over(edge.place);
                 }
                 self.order().await
+            }
+            What::Expire(share) => {
+                if edge.begins {
+                    self.active[edge.place] = Some(now());
+                    return self.source().expire(share).await;
+                }
+                self.is_over(edge.place);
+                Ok(())
             }
         }
     }
@@ -194,8 +202,16 @@ impl Run<'_> {
     async fn order(&self) -> Result<(), LoadError> {
         self.source().heal().await?;
         for (planned, active) in self.script.plan.iter().zip(&self.active) {
-            if let (What::Source(name, share), Some(_)) = (planned.what, active) {
-                self.source().inflict(order(name, share, self.script.oversized)).await?;
+            let Some(since) = active else { continue };
+            match planned.what {
+                What::Source(name, share) => {
+                    self.source().inflict(order(name, share, self.script.oversized)).await?;
+                }
+                What::Unreachable => {
+                    let over = Duration::from_millis(now().saturating_sub(*since));
+                    self.source().unreachable(planned.lasts.saturating_sub(over)).await?;
+                }
+                What::Expire(_) | What::Bridge(_) => {}
             }
         }
         Ok(())

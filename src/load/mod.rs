@@ -30,7 +30,7 @@ pub use options::{JudgeOptions, RunOptions};
 
 use crate::ids::Timestamp;
 use crate::oracle::{Outcome, Verdict};
-use crate::simulator::Stats;
+use crate::simulator::{Ledger, Stats};
 use dice::Dice;
 use drive::Script;
 use report::Told;
@@ -171,7 +171,7 @@ async fn judged(options: &JudgeOptions) -> Result<ExitCode, LoadError> {
     };
     let place = Place::new(options)?;
     let source = Source::attach(url).await?;
-    let rules = |stats: &Stats| settle::bare_rules(&place.config, stats);
+    let rules = |stats: &Stats, ledger: &Ledger| settle::bare_rules(&place.config, stats, ledger);
     let settled = settle::settle(&place, &source, None, options.drain, rules).await?;
     tell(None, &settled.0, &settled.1, options)
 }
@@ -228,7 +228,9 @@ async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<Exit
     };
     let driven = drive::drive(&stage, &tail, script).await?;
     eprintln!("no more events, no more faults: waiting until everything has arrived");
-    let rules = |stats: &Stats| settle::rules(&stage.place.config, stats, &driven.faults);
+    let config = &stage.place.config;
+    let rules =
+        |stats: &Stats, ledger: &Ledger| settle::rules(config, stats, ledger, &driven.faults);
     let drain = options.judging.drain;
     let settled = settle::settle(&stage.place, &stage.source, Some(&tail), drain, rules).await;
     let lag = tail.lag();

@@ -67,7 +67,8 @@ pub struct JudgeOptions {
     /// The bridge's configuration, TOML; variables of the environment count over it as for a bridge
     #[arg(long, value_name = "FILE")]
     pub(super) config: PathBuf,
-    /// A simulator that runs already, as it prints at its start; else one is started in this process
+    /// A simulator that runs already: the URL that it prints at its start for control; else one is
+    /// started in this process
     #[arg(long, value_name = "URL")]
     pub(super) simulator: Option<Url>,
     /// How long after the end everything may take to arrive

@@ -3,7 +3,7 @@
 //! Promises:
 //! - the same seed gives the same schedule;
 //! - about a quarter of a random schedule is free of faults, a third of its faults come in pairs,
-//!   and the last tenth of the span is free;
+//!   and the end of the span is free;
 //! - every fault of the source that the simulator has a name for is in the lot.
 //!
 //! Knows nothing of: how a fault is carried out.
@@ -33,6 +33,10 @@ pub(super) enum Blow {
 pub(super) enum What {
     /// This share of the requests meets it.
     Source(FaultName, f64),
+    /// This share of the queues dies at once.
+    Expire(f64),
+    /// The source refuses connections.
+    Unreachable,
     /// One of the bridges.
     Bridge(Blow),
 }
@@ -71,8 +75,8 @@ impl Kinds {
     }
 }
 
-/// The faults of the source that a random schedule draws from.
-const SOURCE: [FaultName; 17] = [
+/// The faults of single requests that a random schedule draws from.
+const SOURCE: [FaultName; 21] = [
     FaultName::Unauthorized,
     FaultName::RevokeToken,
     FaultName::Forbidden,
@@ -85,6 +89,10 @@ const SOURCE: [FaultName; 17] = [
     FaultName::Oversized,
     FaultName::InvalidJson,
     FaultName::Html,
+    FaultName::Reset,
+    FaultName::Vanish,
+    FaultName::Duplicate,
+    FaultName::Repeat,
     FaultName::Location,
     FaultName::EmptyList,
     FaultName::Reorder,
@@ -93,7 +101,9 @@ const SOURCE: [FaultName; 17] = [
 ];
 const BLOWS: [Blow; 3] = [Blow::Kill, Blow::Freeze, Blow::Terminate];
 /// Of the span's length, how much may have faults.
-const BUSY: f64 = 0.9;
+const BUSY: f64 = 0.95;
+/// Of that, how much is free all the same: with the end, a quarter of the whole.
+const FREE: f64 = 0.21;
 
 /// A random schedule.
 pub(super) fn random(seed: u64, span: Duration, kinds: Kinds) -> Vec<Planned> {
@@ -108,12 +118,14 @@ pub(super) fn random(seed: u64, span: Duration, kinds: Kinds) -> Vec<Planned> {
     }
     while at < end {
         let lasts = dice.between(longest / 4.0, longest).min(end - at);
-        let is_free = dice.happens(0.25);
+        let is_free = dice.happens(FREE);
         let is_pair = dice.happens(1.0 / 3.0);
         for _ in 0..if is_free { 0 } else { 1 + usize::from(is_pair) } {
             let is_blow = kinds.restarts && (!kinds.source || dice.happens(0.25));
             let what = if is_blow {
                 What::Bridge(*dice.pick(&BLOWS).unwrap_or(&Blow::Kill))
+            } else if dice.happens(2.0 / (SOURCE.len() + 2) as f64) {
+                if dice.happens(0.5) { What::Unreachable } else { What::Expire(0.2) }
             } else {
                 let name = *dice.pick(&SOURCE).unwrap_or(&FaultName::Cut);
                 let most = most_of(name);
@@ -133,7 +145,7 @@ pub(super) fn random(seed: u64, span: Duration, kinds: Kinds) -> Vec<Planned> {
 fn most_of(name: FaultName) -> f64 {
     match name {
         // each costs a queue, or all the time that a request may take
-        FaultName::KillQueue | FaultName::Hang | FaultName::Oversized => 0.05,
+        FaultName::KillQueue | FaultName::Hang | FaultName::Vanish | FaultName::Oversized => 0.05,
         FaultName::Location => 0.5,
         FaultName::Unauthorized
         | FaultName::RevokeToken
@@ -144,6 +156,9 @@ fn most_of(name: FaultName) -> f64 {
         | FaultName::Cut
         | FaultName::InvalidJson
         | FaultName::Html
+        | FaultName::Reset
+        | FaultName::Duplicate
+        | FaultName::Repeat
         | FaultName::EmptyList
         | FaultName::Reorder
         | FaultName::UnknownType
@@ -187,7 +202,10 @@ fn of_line(line: &str) -> Result<Planned, String> {
     };
     let what = match (what_of(name)?, share) {
         (What::Source(name, _), Some(share)) => What::Source(name, share_of(share)?),
-        (What::Bridge(_), Some(share)) => return Err(format!("{name} takes no share ({share})")),
+        (What::Expire(_), Some(share)) => What::Expire(share_of(share)?),
+        (What::Bridge(_) | What::Unreachable, Some(share)) => {
+            return Err(format!("{name} takes no share ({share})"));
+        }
         (what, None) => what,
     };
     Ok(Planned { at, lasts, what })
@@ -201,7 +219,9 @@ pub(super) fn standing(text: &str, span: Duration) -> Result<Planned, String> {
             let what = What::Source(name, share_of(share)?);
             Ok(Planned { at: Duration::ZERO, lasts: span, what })
         }
-        What::Bridge(_) => Err(format!("{name} has no share, put it in a file of --faults")),
+        What::Bridge(_) | What::Expire(_) | What::Unreachable => {
+            Err(format!("{name} has no share, put it in a file of --faults"))
+        }
     }
 }
 
@@ -210,6 +230,8 @@ fn what_of(name: &str) -> Result<What, String> {
         "kill" => What::Bridge(Blow::Kill),
         "freeze" => What::Bridge(Blow::Freeze),
         "terminate" => What::Bridge(Blow::Terminate),
+        "expire" => What::Expire(1.0),
+        "unreachable" => What::Unreachable,
         _ => {
             let known = serde_json::from_value(Value::String(name.to_owned()));
             let name = known.map_err(|_| {
@@ -233,6 +255,8 @@ impl fmt::Display for What {
                 let name = serde_json::to_value(name).unwrap_or_default();
                 write!(formatter, "{} {share:.2}", name.as_str().unwrap_or_default())
             }
+            Self::Expire(share) => write!(formatter, "expire {share:.2}"),
+            Self::Unreachable => formatter.write_str("unreachable"),
             Self::Bridge(Blow::Kill) => formatter.write_str("kill"),
             Self::Bridge(Blow::Freeze) => formatter.write_str("freeze"),
             Self::Bridge(Blow::Terminate) => formatter.write_str("terminate"),
@@ -263,16 +287,16 @@ mod tests {
 
     #[test]
     fn about_a_quarter_of_the_time_is_free_and_so_is_the_end() {
-        let planned = random(11, SPAN, Kinds { source: true, restarts: false });
-        let steps = 600;
-        let free = (0..steps).filter(|second| {
+        let span = SPAN * 20;
+        let planned = random(11, span, Kinds { source: true, restarts: false });
+        let free = (0..span.as_secs()).filter(|second| {
             let at = Duration::from_secs(*second);
             !planned.iter().any(|fault| fault.at <= at && at < fault.at + fault.lasts)
         });
-        let free = free.count();
-        assert!((150..=280).contains(&free), "{free}");
+        let share = free.count() as f64 / span.as_secs_f64();
+        assert!((0.22..0.28).contains(&share), "{share}");
         let last = planned.iter().map(|fault| fault.at + fault.lasts).max().unwrap();
-        assert!(last <= SPAN.mul_f64(0.9) + Duration::from_millis(1), "{last:?}");
+        assert!(last <= span.mul_f64(BUSY) + Duration::from_millis(1), "{last:?}");
     }
 
     #[test]
@@ -282,6 +306,8 @@ mod tests {
             let is_it = |fault: &&Planned| matches!(fault.what, What::Source(of, _) if of == name);
             assert!(planned.iter().any(|fault| is_it(&fault)), "{name:?}");
         }
+        assert!(planned.iter().any(|fault| fault.what == What::Unreachable));
+        assert!(planned.iter().any(|fault| matches!(fault.what, What::Expire(_))));
         for blow in BLOWS {
             assert!(planned.iter().any(|fault| fault.what == What::Bridge(blow)), "{blow:?}");
         }
@@ -292,10 +318,18 @@ mod tests {
 
     #[test]
     fn a_schedule_can_be_written_down() {
-        let text = "# first\n5s kill for 1s # then\n2s cut 0.3 for 3s\n\n7s hang\n";
+        let text = "# first\n5s kill for 1s # then\n2s cut 0.3 for 3s\n\n7s hang\n8s expire 0.5\n";
         let planned = written(text).unwrap();
         let shown: Vec<String> = planned.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["2s cut 0.30 for 3s", "5s kill for 1s", "7s hang 1.00 for 1s"]);
+        assert_eq!(
+            shown,
+            [
+                "2s cut 0.30 for 3s",
+                "5s kill for 1s",
+                "7s hang 1.00 for 1s",
+                "8s expire 0.50 for 1s"
+            ]
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::stage::Place;
 use super::tail::Tail;
 use crate::config::{self, Config};
 use crate::oracle::{self, Delivery, Disturbance, Outcome, Rule, Rules, Verdict};
-use crate::simulator::{FaultName, Stats};
+use crate::simulator::{FaultName, Ledger, Stats};
 
 const LOOK: Duration = Duration::from_millis(200);
 /// So long nothing may have come before a first look.
@@ -34,28 +34,30 @@ const SLACK: Duration = Duration::from_secs(1);
 const TAKE_OVER: Duration = Duration::from_secs(15);
 
 /// What a run is judged by.
-pub(super) fn rules(config: &Config, stats: &Stats, done: &[Done]) -> Rules {
-    let disturbances: Vec<Disturbance> = done
+pub(super) fn rules(config: &Config, stats: &Stats, ledger: &Ledger, done: &[Done]) -> Rules {
+    let at_once = config.polling.max_in_flight as u64;
+    let mut disturbances: Vec<Disturbance> = done
         .iter()
         .filter(|done| done.costs_answers)
         .map(|done| Disturbance {
             what: done.what.clone(),
             from: done.at,
             to: done.until,
-            gaps: config.polling.max_in_flight as u64,
+            gaps: at_once,
         })
         .collect();
+    disturbances.extend(ledger.outages.iter().map(|outage| Disturbance::outage(outage, at_once)));
     Rules {
         delivery: delivery(config),
-        longest_pause: Some(longest_pause(config, stats, done)),
+        longest_pause: Some(longest_pause(config, stats, ledger, done)),
         met: stats.faults.clone(),
         disturbances,
     }
 }
 
 /// What a judgement without a run goes by.
-pub(super) fn bare_rules(config: &Config, stats: &Stats) -> Rules {
-    Rules { delivery: delivery(config), met: stats.faults.clone(), ..Rules::default() }
+pub(super) fn bare_rules(config: &Config, stats: &Stats, ledger: &Ledger) -> Rules {
+    Rules { longest_pause: None, ..rules(config, stats, ledger, &[]) }
 }
 
 fn delivery(config: &Config) -> Delivery {
@@ -67,7 +69,7 @@ fn delivery(config: &Config) -> Delivery {
 
 /// The longest time that a queue may be left alone: the keep-alive interval, and what the faults of
 /// the run add to it.
-fn longest_pause(config: &Config, stats: &Stats, done: &[Done]) -> Duration {
+fn longest_pause(config: &Config, stats: &Stats, ledger: &Ledger, done: &[Done]) -> Duration {
     let keep_alive = config.polling.keep_alive;
     let mut bound = keep_alive + keep_alive / 10 + SLACK;
     let is_refusal = |name: &FaultName| {
@@ -76,6 +78,11 @@ fn longest_pause(config: &Config, stats: &Stats, done: &[Done]) -> Duration {
     if stats.faults.keys().any(is_refusal) {
         // a refused credential is not tried more often
         bound = bound.max(config.credentials.retry + SLACK);
+    }
+    let outages = ledger.outages.iter().map(|outage| outage.to.saturating_sub(outage.from));
+    if let Some(longest) = outages.max() {
+        // what was tried in vain is tried again ever more rarely
+        bound += 2 * Duration::from_millis(longest);
     }
     if !stats.faults.is_empty() {
         bound += config.linxo.request_timeout;
@@ -94,7 +101,7 @@ pub(super) async fn settle(
     source: &Source,
     tail: Option<&Tail>,
     drain: Duration,
-    rules: impl Fn(&Stats) -> Rules,
+    rules: impl Fn(&Stats, &Ledger) -> Rules,
 ) -> Result<(Verdict, Stats), LoadError> {
     let deadline = Instant::now() + drain;
     let mut again = FIRST_AGAIN;
@@ -106,7 +113,9 @@ pub(super) async fn settle(
         let read = place.read(READING).await;
         let is_last = Instant::now() >= deadline;
         let verdict = match read {
-            Ok(holdings) => oracle::judge(&ledger, &holdings, &place.names, &rules(&stats)),
+            Ok(holdings) => {
+                oracle::judge(&ledger, &holdings, &place.names, &rules(&stats, &ledger))
+            }
             Err(error) if is_last => return Err(error),
             Err(error) => {
                 eprintln!("not yet: {error}");

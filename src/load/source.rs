@@ -14,7 +14,8 @@ use url::Url;
 
 use super::LoadError;
 use crate::simulator::{
-    ConnectionPlan, EventEntry, Extract, Ledger, Options, Order, Running, Simulator, Stats, Sync,
+    ConnectionPlan, EventEntry, Expiry, Extract, Ledger, Options, Order, Running, Simulator, Stats,
+    Sync,
 };
 
 /// Events that are read from the ledger at a time.
@@ -42,10 +43,11 @@ impl Source {
         Ok(Self::Own(Simulator::start(options).await?))
     }
 
-    /// One that runs under this URL, as it printed it.
+    /// One that runs under this URL, as it printed it; its control URL is reached in an outage too.
     pub(super) async fn attach(url: &Url) -> Result<Self, LoadError> {
         let http = super::door::client()?;
-        let base = format!("{}/control", url.as_str().trim_end_matches('/'));
+        let base = url.as_str().trim_end_matches('/');
+        let base = format!("{}/control", base.strip_suffix("/control").unwrap_or(base));
         let attached = Attached { http, base };
         attached.call::<Value>(reqwest::Method::GET, "/healthz", None).await?;
         Ok(Self::Attached(attached))
@@ -90,6 +92,31 @@ impl Source {
         Ok(())
     }
 
+    /// Has a share of the queues die as if their time were over.
+    pub(super) async fn expire(&self, share: f64) -> Result<(), LoadError> {
+        let expiry = Expiry { share, ..Expiry::default() };
+        match self {
+            Self::Own(running) => drop(running.expire(&expiry)?),
+            Self::Attached(it) => {
+                let body = json!({ "share": share });
+                it.call::<Value>(reqwest::Method::POST, "/expire", Some(body)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the source refuse connections for a time.
+    pub(super) async fn unreachable(&self, length: Duration) -> Result<(), LoadError> {
+        match self {
+            Self::Own(running) => running.unreachable(length),
+            Self::Attached(it) => {
+                let body = json!({ "for_ms": length.as_millis() as u64 });
+                it.call::<Value>(reqwest::Method::POST, "/unreachable", Some(body)).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets every order for a fault.
     pub(super) async fn heal(&self) -> Result<(), LoadError> {
         match self {
@@ -128,6 +155,7 @@ impl Source {
             whole.queues.extend(page.queues);
             whole.deaths.extend(page.deaths);
             whole.users.extend(page.users);
+            whole.outages.extend(page.outages);
             whole.events.extend(page.events.into_iter().map(|event| slim(event, &mut texts)));
             match page.next {
                 Some(next) => from = next,

@@ -18,7 +18,7 @@ use super::bridges::{self, Bridge, Recipe};
 use super::door::{self, Door};
 use super::options::{JudgeOptions, RunOptions};
 use super::source::Source;
-use crate::config::{Config, UserNaming};
+use crate::config::{Config, Delivery, UserNaming};
 use crate::kafka::{self, Clients};
 use crate::oracle::{self, Holdings, Patience};
 use crate::record::Topics;
@@ -189,6 +189,10 @@ fn simulator_options(
     if let Some(status) = linxo.dead_statuses.iter().find(|status| matches!(status, 404 | 410)) {
         made.dead_status = *status;
     }
+    made.delivery = match linxo.delivery {
+        Delivery::Once => simulator::Delivery::Once,
+        Delivery::Repeatable => simulator::Delivery::Repeatable,
+    };
     if let (Some(id), Some(secret)) = (&linxo.client_id, &linxo.client_secret) {
         made.client_id.clone_from(id);
         made.client_secret = secret.expose().to_owned();

@@ -48,7 +48,7 @@ impl<'c> Case<'c> {
     ) -> Self {
         let mut taken: HashMap<Box<str>, Vec<u32>> = HashMap::new();
         for (place, entry) in (0u32..).zip(&ledger.events) {
-            if is_taken(entry)
+            if entry.handed_out.is_some()
                 && let Some(key) = key_of(entry)
             {
                 taken.entry(key.into()).or_default().push(place);
@@ -109,14 +109,11 @@ impl<'c> Case<'c> {
         self.holdings.events.iter().filter(|record| record.origin == Origin::Queue)
     }
 
-    /// Whether gaps of its user hold the moment at which the event was made or taken.
+    /// Whether gaps of its user hold the moment at which the event was made or sent.
     pub(super) fn cover(&self, entry: &EventEntry) -> Cover {
-        let taken = entry.handed_out.as_ref().map(|taken| taken.at);
-        let moments =
-            [Some(entry.made_at), taken].map(|at| at.and_then(|at| i64::try_from(at).ok()));
         let mut cover = Cover::None;
         for gap in self.gaps_of(&entry.user) {
-            if moments.iter().flatten().any(|at| holds(gap, *at)) {
+            if moments(entry).any(|at| holds(gap, at)) {
                 if gap.is_certain {
                     return Cover::Certain;
                 }
@@ -190,6 +187,12 @@ pub(super) fn name_of(entry: &EventEntry) -> String {
         Some(queue) => format!("{queue}/(no id)"),
         None => format!("(no queue)/made at {}", entry.made_at),
     })
+}
+
+/// When an event was made, and when it was sent.
+pub(super) fn moments(entry: &EventEntry) -> impl Iterator<Item = i64> {
+    let sent = entry.handed_out.iter().chain(&entry.again).map(|sent| sent.at);
+    std::iter::once(entry.made_at).chain(sent).map(|at| i64::try_from(at).unwrap_or(i64::MAX))
 }
 
 /// Whether a gap holds a moment.

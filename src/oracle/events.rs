@@ -90,12 +90,15 @@ fn delivered(
     verdict: &mut Verdict,
 ) {
     let Some(first) = entries.first() else { return };
-    let whole = entries.iter().filter(|entry| entry.fate == Fate::HandedOut).count();
+    let times =
+        |of: fn(&EventEntry) -> u32| entries.iter().map(|entry| of(entry) as usize).sum::<usize>();
+    let whole = times(|entry| entry.times_handed_out);
     let records = letters.records.get(key).copied().unwrap_or_default();
     let dead = letters.named.get(key).map_or(0, |(count, _)| *count);
     let there = records.all + dead;
     let (counted, most) = match case.rules.delivery {
-        Delivery::Once => (there, entries.len()),
+        // of a broken answer more may have been read than was expected
+        Delivery::Once => (there, whole + times(|entry| entry.times_lost)),
         // what an owner of old adds is late, and repeats what the new one was handed out again
         Delivery::Repeatable => (records.all - records.late + dead, 1),
     };
@@ -118,7 +121,7 @@ fn delivered(
     for entry in entries {
         match entry.fate {
             Fate::HandedOut if absent > 0 => {
-                absent -= 1;
+                absent = absent.saturating_sub(entry.times_handed_out as usize);
                 if !(entry.without.is_some() && letters.take_nameless(entry)) {
                     missing(case, entry, verdict);
                 }

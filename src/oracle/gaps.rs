@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::case::{Case, holds};
+use super::case::{Case, holds, moments};
 use super::holdings::{GapRecord, Origin};
 use super::verdict::{Offence, Rule, Verdict};
 use crate::simulator::{DeathEntry, EventEntry, Fate};
@@ -78,7 +78,7 @@ impl<'c> Causes<'c> {
         let dead = case.ledger.deaths.iter().map(|death| &*death.queue).collect();
         let mut lost: HashMap<&str, Vec<&EventEntry>> = HashMap::new();
         for entry in &case.ledger.events {
-            if matches!(entry.fate, Fate::LostOnTheWire | Fate::Overflow)
+            if (entry.times_lost > 0 || entry.fate == Fate::Overflow)
                 && let Some(queue) = &entry.queue
             {
                 lost.entry(queue).or_default().push(entry);
@@ -95,11 +95,7 @@ impl<'c> Causes<'c> {
         if is_death {
             return false;
         }
-        let in_it = |entry: &&EventEntry| {
-            let taken = entry.handed_out.as_ref().map(|taken| taken.at);
-            let moments = [Some(entry.made_at), taken];
-            moments.iter().flatten().any(|at| holds(gap, i64::try_from(*at).unwrap_or(i64::MAX)))
-        };
+        let in_it = |entry: &&EventEntry| moments(entry).any(|at| holds(gap, at));
         case.rules.is_disturbed(gap.from, gap.to)
             || self.lost.get(&*gap.queue).is_some_and(|lost| lost.iter().any(in_it))
             // on a queue in which nothing waits a fault leaves no event behind to tell of it
@@ -109,14 +105,14 @@ impl<'c> Causes<'c> {
 
 fn proportion(case: &Case<'_>, verdict: &mut Verdict) {
     let done: u64 = case.rules.disturbances.iter().map(|done| done.gaps).sum();
-    let answers: HashSet<(&str, u32)> = case
-        .ledger
-        .with_fate(Fate::LostOnTheWire)
-        .filter_map(|entry| Some((entry.queue.as_deref()?, entry.handed_out.as_ref()?.answer)))
-        .collect();
+    let mut answers: HashSet<(&str, u32)> = HashSet::new();
+    for entry in &case.ledger.events {
+        let lost = entry.handed_out.iter().chain(&entry.again).filter(|sent| sent.lost);
+        let queue = entry.queue.as_deref().unwrap_or_default();
+        answers.extend(lost.map(|sent| (queue, sent.answer)));
+    }
     let answers = (answers.len() as u64).max(case.rules.answers_disturbed());
-    let overflows = u64::from(case.ledger.with_fate(Fate::Overflow).next().is_some())
-        * case.ledger.with_fate(Fate::Overflow).count() as u64;
+    let overflows = case.ledger.with_fate(Fate::Overflow).count() as u64;
     let excused = case.ledger.deaths.len() as u64 + answers + done + overflows;
     verdict.counts.gaps_excused = excused;
     if verdict.counts.gaps as u64 > excused {

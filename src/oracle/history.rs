@@ -78,17 +78,16 @@ fn lived(entry: &EventEntry) -> Vec<Happened> {
     let event_type = entry.event_type.as_deref().unwrap_or("no type");
     let made = format!("{event_type} made for {} in queue {queue}", entry.user);
     let mut lived = vec![Happened { at: millis(entry.made_at), what: made }];
-    if let Some(taken) = &entry.handed_out {
-        let fault = taken.fault.map(|fault| format!(" ({fault:?})")).unwrap_or_default();
-        let how = if entry.fate == Fate::HandedOut { "handed out" } else { "lost on the wire" };
+    for sent in entry.handed_out.iter().chain(&entry.again) {
+        let fault = sent.fault.map(|fault| format!(" ({fault:?})")).unwrap_or_default();
+        let how = if sent.lost { "lost on the wire" } else { "handed out" };
         let what =
-            format!("{how} in answer {} of its queue, turn {}{fault}", taken.answer, taken.turn);
-        lived.push(Happened { at: millis(taken.at), what });
-    } else {
-        lived.push(Happened {
-            at: millis(entry.made_at),
-            what: format!("came to: {:?}", entry.fate),
-        });
+            format!("{how} in answer {} of its queue, turn {}{fault}", sent.answer, sent.turn);
+        lived.push(Happened { at: millis(sent.at), what });
+    }
+    if !matches!(entry.fate, Fate::HandedOut | Fate::LostOnTheWire) {
+        let what = format!("came to: {:?}", entry.fate);
+        lived.push(Happened { at: millis(entry.made_at), what });
     }
     lived
 }

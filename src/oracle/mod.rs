@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::record::Topics;
-use crate::simulator::{FaultName, Ledger};
+use crate::simulator::{FaultName, Ledger, Outage};
 
 pub use holdings::{EventRecord, GapRecord, Holdings, Letter, Origin};
 pub use topics::{Patience, ReadingError, read_all};
@@ -72,6 +72,14 @@ pub struct Rules {
     pub disturbances: Vec<Disturbance>,
 }
 
+impl Disturbance {
+    /// A time in which the source could not be reached: what was under way was cut.
+    pub fn outage(outage: &Outage, gaps: u64) -> Self {
+        let what = "the source could not be reached".to_owned();
+        Self { what, from: outage.from, to: outage.to, gaps }
+    }
+}
+
 impl Rules {
     /// Whether a span, in milliseconds since 1970, meets something that was done.
     fn is_disturbed(&self, from: i64, to: i64) -> bool {
@@ -103,7 +111,11 @@ fn may_cost_an_answer(name: FaultName) -> bool {
             | FaultName::ServerError
             | FaultName::Location
             | FaultName::EmptyList
+            | FaultName::Duplicate
+            | FaultName::Repeat
+            | FaultName::Reorder
             | FaultName::UnknownType
+            | FaultName::MissingField
     )
 }
 

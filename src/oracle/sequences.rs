@@ -6,19 +6,14 @@
 
 use std::collections::HashMap;
 
-use super::Delivery;
 use super::case::Case;
 use super::holdings::{EventRecord, Origin};
 use super::verdict::{Offence, Rule, Verdict};
-use crate::simulator::FaultName;
+use crate::simulator::EventEntry;
 
 pub(super) fn judge(case: &Case<'_>, verdict: &mut Verdict) {
     sequences(case, verdict);
-    // handed out again in another order, each event keeps the place it had first
-    let is_shuffled = case.rules.met.contains_key(&FaultName::Reorder);
-    if !(case.rules.delivery == Delivery::Repeatable && is_shuffled) {
-        order(case, verdict);
-    }
+    order(case, verdict);
 }
 
 fn sequences(case: &Case<'_>, verdict: &mut Verdict) {
@@ -46,53 +41,50 @@ fn sequences(case: &Case<'_>, verdict: &mut Verdict) {
 /// What was last of a key.
 struct Last<'l> {
     epoch: i64,
-    turn: u64,
+    turn: u32,
     event: &'l str,
 }
 
 fn order(case: &Case<'_>, verdict: &mut Verdict) {
-    let mut last: HashMap<(&str, &str), Last<'_>> = HashMap::new();
+    let mut lasts: HashMap<(&str, &str), Last<'_>> = HashMap::new();
     for record in &case.holdings.events {
         if record.late || record.origin != Origin::Queue {
             continue;
         }
-        let Some(turn) = case.entry(record).and_then(|entry| turn_of(case, entry)) else {
-            continue;
-        };
-        let now = Last { epoch: record.owner_epoch, turn, event: &record.idempotency_key };
-        let before = last.entry((&record.key, &record.subscription));
-        match before {
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(now);
-            }
-            std::collections::hash_map::Entry::Occupied(mut place) => {
-                let before = place.get();
-                if now.epoch < before.epoch {
-                    let what = format!(
-                        "event {} of epoch {} stands after {} of epoch {} and is not late",
-                        now.event, now.epoch, before.event, before.epoch
-                    );
-                    verdict.offend(of(record, Rule::Order, what).event(before.event));
-                } else if now.epoch == before.epoch && now.turn < before.turn {
-                    let what = format!(
-                        "event {} stands after {} under key {} and was handed out before it",
-                        now.event, before.event, record.key
-                    );
-                    verdict.offend(of(record, Rule::Order, what).event(before.event));
-                }
-                place.insert(now);
-            }
+        let Some(entry) = case.entry(record) else { continue };
+        let place = (&*record.key, &*record.subscription);
+        let (epoch, event) = (record.owner_epoch, &*record.idempotency_key);
+        let last = lasts.get(&place);
+        if let Some(last) = last.filter(|last| epoch < last.epoch) {
+            let what = format!(
+                "event {event} of epoch {epoch} stands after {} of epoch {} and is not late",
+                last.event, last.epoch
+            );
+            verdict.offend(of(record, Rule::Order, what).event(last.event));
         }
+        let same_epoch = last.filter(|last| last.epoch == epoch);
+        let after = same_epoch.map_or(0, |last| last.turn);
+        let turn = turn_of(entry, after).unwrap_or_else(|first| {
+            let before = same_epoch.map_or(event, |last| last.event);
+            let what = format!(
+                "event {event} stands after {before} under key {} and was handed out before it",
+                record.key
+            );
+            verdict.offend(of(record, Rule::Order, what).event(before));
+            first
+        });
+        lasts.insert(place, Last { epoch, turn, event });
     }
 }
 
-/// The place of an event in the order that counts: that in which it was handed out, or where it may
-/// be handed out again, that in which it was made.
-fn turn_of(case: &Case<'_>, entry: &crate::simulator::EventEntry) -> Option<u64> {
-    match case.rules.delivery {
-        Delivery::Once => entry.handed_out.as_ref().map(|taken| taken.turn.into()),
-        Delivery::Repeatable => Some(entry.made_at),
-    }
+/// The first time that an event was sent whole after `after`; where that never was, the error is
+/// the first time at all. What was sent broken only, and is there, is as good as whole.
+fn turn_of(entry: &EventEntry, after: u32) -> Result<u32, u32> {
+    let sent = || entry.handed_out.iter().chain(&entry.again);
+    let is_broken = sent().all(|sent| sent.lost);
+    let turns = || sent().filter(|sent| is_broken || !sent.lost).map(|sent| sent.turn);
+    let next = turns().filter(|turn| *turn > after).min();
+    next.ok_or_else(|| turns().min().unwrap_or_default())
 }
 
 fn of(record: &EventRecord, rule: Rule, what: String) -> Offence {

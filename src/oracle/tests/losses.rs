@@ -48,7 +48,9 @@ fn lost_on_the_wire(fault: FaultName, certainty: &str) -> World {
     world.ledger.queues = vec![queue(QUEUE, 800, None)];
     let lost = &mut world.ledger.events[2];
     lost.fate = Fate::LostOnTheWire;
-    lost.handed_out = Some(HandOut { at: 1600, answer: 3, turn: 3, fault: Some(fault) });
+    lost.handed_out =
+        Some(HandOut { at: 1600, answer: 3, turn: 3, fault: Some(fault), lost: true });
+    lost.times_lost = 1;
     for gap in world.of("linxo.gaps") {
         gap.value["certainty"] = json!(certainty);
         gap.value["cause"] = json!("ANSWER_LOST");

@@ -41,6 +41,7 @@ struct World {
 fn entry(id: &str, event_type: &str, at: u64, fate: Fate) -> EventEntry {
     let text = |text: &str| Some(Arc::<str>::from(text));
     let is_taken = matches!(fate, Fate::HandedOut | Fate::LostOnTheWire);
+    let lost = fate == Fate::LostOnTheWire;
     let turn = id.parse().unwrap_or(1);
     EventEntry {
         user: "alice".into(),
@@ -52,7 +53,10 @@ fn entry(id: &str, event_type: &str, at: u64, fate: Fate) -> EventEntry {
         embedded: None,
         made_at: at,
         fate,
-        handed_out: is_taken.then_some(HandOut { at, answer: 1, turn, fault: None }),
+        handed_out: is_taken.then_some(HandOut { at, answer: 1, turn, fault: None, lost }),
+        again: Vec::new(),
+        times_handed_out: u32::from(is_taken && !lost),
+        times_lost: u32::from(lost),
         without: None,
     }
 }
@@ -127,7 +131,12 @@ impl World {
             events,
             deaths: vec![death],
             queues: vec![queue(QUEUE, 800, Some(1600)), queue(NEXT, 1900, None)],
-            users: vec![UserEntry { user: "alice".into(), subscribes: 2 }],
+            users: vec![UserEntry {
+                user: "alice".into(),
+                subscribes: 2,
+                token_requests: 0,
+                most_token_requests_at_once: 0,
+            }],
             ..Ledger::default()
         };
         let mut listed = event("", "CONNECTION_STATE", 3);

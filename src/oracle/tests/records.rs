@@ -21,21 +21,37 @@ fn a_doubled_event_is_an_offence_unless_it_was_handed_out_twice() {
     assert_eq!(in_quiet(double), ["twice: event q1/1 of alice is there 2 times", order]);
     let twice = in_quiet(|world| {
         double(world);
-        world.ledger.events.push(entry("1", "SYNC_ALL_STARTED", 970, Fate::HandedOut));
+        again(world, 7);
     });
     assert_eq!(twice, Vec::<String>::new());
+    // the second time stands before what was handed out before it
+    let early = in_quiet(|world| {
+        again(world, 7);
+        world.ledger.events[1].handed_out.as_mut().unwrap().turn = 9;
+        double(world);
+    });
+    assert_eq!(early, [order]);
+    let missing = in_quiet(|world| again(world, 7));
+    assert_eq!(missing, ["lost: event q1/1 of alice is in no topic and in no gap"]);
+}
+
+/// The first event was handed out a second time.
+fn again(world: &mut World, turn: u32) {
+    let first = &mut world.ledger.events[0];
+    first.again.push(HandOut { at: 970, answer: 2, turn, fault: None, lost: false });
+    first.times_handed_out = 2;
 }
 
 #[test]
 fn where_it_may_be_handed_out_again_an_event_is_there_once_and_what_is_late_may_repeat_it() {
-    let again = |world: &mut World| {
+    let repeated = |world: &mut World| {
         world.rules.delivery = Delivery::Repeatable;
-        world.ledger.events.push(entry("1", "SYNC_ALL_STARTED", 970, Fate::HandedOut));
+        again(world, 7);
     };
-    assert_eq!(in_quiet(again), Vec::<String>::new());
+    assert_eq!(in_quiet(repeated), Vec::<String>::new());
     let doubled = |is_late: bool| {
         in_quiet(|world| {
-            again(world);
+            repeated(world);
             let mut double = event("1", "SYNC_ALL_STARTED", 3);
             double.value["late"] = json!(is_late);
             if is_late {
@@ -46,6 +62,25 @@ fn where_it_may_be_handed_out_again_an_event_is_there_once_and_what_is_late_may_
     };
     assert_eq!(doubled(false), ["twice: event q1/1 of alice is there 2 times"]);
     assert_eq!(doubled(true), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_lost_and_handed_out_again_is_as_good_as_handed_out_once() {
+    let lost_first = |world: &mut World| {
+        world.rules.delivery = Delivery::Repeatable;
+        let first = &mut world.ledger.events[0];
+        let lost = HandOut { at: 905, answer: 1, turn: 1, fault: None, lost: true };
+        first.handed_out.as_mut().unwrap().turn = 2;
+        first.again.push(lost);
+        first.times_lost = 1;
+        world.ledger.events[1].handed_out.as_mut().unwrap().turn = 3;
+    };
+    assert_eq!(in_quiet(lost_first), Vec::<String>::new());
+    let missing = in_quiet(|world| {
+        lost_first(world);
+        world.remove("linxo.events", "q1/1");
+    });
+    assert_eq!(missing[0], "lost: event q1/1 of alice is in no topic and in no gap");
 }
 
 #[test]
