@@ -66,6 +66,9 @@ pub mod simulator;
 /// Whether what the source handed out and what the topics hold agree.
 pub mod oracle;
 
+/// Load and fault runs, judged at their end.
+pub mod load;
+
 /// Everything in one process, for a person to see.
 pub mod demo;
 

@@ -45,6 +45,7 @@ const KNOWS: &[(&str, &str)] = &[
     ("check", "admin config credential kafka metrics record registry service topics"),
     ("simulator", ""),
     ("oracle", "event kafka metrics record registry simulator"),
+    ("load", "config ids kafka oracle record registry secret simulator topics"),
     ("demo", "config credential ids kafka oracle record service simulator topics"),
     ("pulse", "ids"),
     ("metrics", "ids"),
@@ -58,6 +59,7 @@ const KNOWS: &[(&str, &str)] = &[
 const PROGRAMS: &[(&str, &str)] = &[
     ("linxo_bridge", "check config credential demo journal kafka service topics"),
     ("linxo_simulator", "simulator"),
+    ("linxo_load", "load"),
 ];
 
 /// Crates that only some rooms may name. `service` names one error type of `rdkafka`.
@@ -66,8 +68,8 @@ const CRATES: &[(&str, &str)] = &[
     ("axum", "admin simulator"),
     ("chacha20poly1305", "credential"),
     ("prometheus", "metrics"),
-    ("rdkafka", "assignment demo kafka publisher topics"),
-    ("reqwest", "admin demo linxo registry"),
+    ("rdkafka", "assignment demo kafka load publisher topics"),
+    ("reqwest", "admin demo linxo load registry"),
     ("rusqlite", "journal"),
 ];
 const EXCEPTIONS: &[(&str, &str)] = &[("service", "rdkafka::error::KafkaError")];
