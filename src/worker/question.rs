@@ -18,30 +18,30 @@ use crate::event;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, QueueId, Timestamp};
 use crate::journal::{Answer, AnswerKind, Change, Lost, RowOf};
-use crate::linxo::{Asked, CallFault};
+use crate::linxo::{Asked, CallFault, Refused};
 use crate::metrics::DeadLetterReason;
 
 pub(super) async fn ask(outside: &Outside, question: &Question, slot: Option<Slot>) -> Came {
     let opened = outside.open(&question.of.user, &question.credential);
-    ask_with(outside, question, opened.as_ref(), slot).await
+    ask_with(outside, question, opened.as_ref().map_err(Refused::clone), slot).await
 }
 
 pub(super) async fn ask_with(
     outside: &Outside,
     question: &Question,
-    credential: Option<&Credential>,
+    credential: Result<&Credential, Refused>,
     slot: Option<Slot>,
 ) -> Came {
     let started = Instant::now();
     let started_at = Timestamp::now();
     let asked = match credential {
-        Some(opened) => {
+        Ok(opened) => {
             let bearer = bearer(opened);
             let asking =
                 outside.source.ask(&question.of.user, bearer, &question.queue, &outside.room);
             asking.await
         }
-        None => Asked::Unauthorized,
+        Err(refused) => Asked::Unauthorized(refused),
     };
     // the answer is in: somebody else may ask
     drop(slot);
@@ -67,6 +67,7 @@ pub(super) async fn ask_with(
     };
 
     let mut came = (None, None, None);
+    let mut refused = None;
     let change = match asked {
         Asked::Events(body) => {
             let body = body.into_bytes();
@@ -93,11 +94,11 @@ pub(super) async fn ask_with(
             came.0 = retry_after;
             None
         }
-        Asked::Empty
-        | Asked::EmptyList
-        | Asked::Dead { .. }
-        | Asked::Unauthorized
-        | Asked::Forbidden => None,
+        Asked::Empty | Asked::EmptyList | Asked::Dead { .. } => None,
+        Asked::Unauthorized(why) | Asked::Forbidden(why) => {
+            refused = Some(why);
+            None
+        }
         Asked::Timeout { sent } | Asked::TransportError { sent } => {
             if !sent {
                 // nothing reached the source, so nothing can have been removed
@@ -120,7 +121,7 @@ pub(super) async fn ask_with(
         outside.keep(question.of.clone(), change).await;
     }
     let (retry_after, listing, sign) = came;
-    Came::Asked { outcome, started, started_at, retry_after, listing, sign }
+    Came::Asked { outcome, started, started_at, retry_after, listing, sign, refused }
 }
 
 pub(super) async fn replace(
@@ -130,8 +131,9 @@ pub(super) async fn replace(
     mut lost: Lost,
     slot: Option<Slot>,
 ) -> Came {
-    let Some(opened) = outside.open(&of.user, credential) else {
-        return Came::Failed(CallFault::Refused { status: 401, code: String::new() });
+    let opened = match outside.open(&of.user, credential) {
+        Ok(opened) => opened,
+        Err(refused) => return Came::Failed(CallFault::Refused(refused)),
     };
     let subscribed = outside.source.subscribe(&of.user, bearer(&opened)).await;
     drop(slot);
@@ -152,8 +154,9 @@ pub(super) async fn list(
     (gap, queue, generation, owner_epoch): (GapId, QueueId, i32, i64),
     slot: Option<Slot>,
 ) -> Came {
-    let Some(opened) = outside.open(&of.user, credential) else {
-        return Came::Unlisted(CallFault::Refused { status: 401, code: String::new() });
+    let opened = match outside.open(&of.user, credential) {
+        Ok(opened) => opened,
+        Err(refused) => return Came::Unlisted(CallFault::Refused(refused)),
     };
     let asked_at = Timestamp::now();
     let listed = outside.source.connections(&of.user, bearer(&opened), &outside.room).await;

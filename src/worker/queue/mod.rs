@@ -17,7 +17,7 @@ use crate::admin::LastAnswer;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, QueueId, SubscriptionId, Timestamp, UserId};
 use crate::journal::{Lost, RowOf};
-use crate::linxo::CallFault;
+use crate::linxo::{CallFault, Refused};
 use crate::metrics::PollOutcome;
 use crate::queue_state::QueueState;
 use crate::schedule::{Class, Pace, phase_of};
@@ -87,7 +87,7 @@ pub(super) struct Queue {
     need: Need,
     /// The gap that was published and is not reconciled yet; further losses until then widen it.
     open_gap: Option<GapId>,
-    blocked: Option<&'static str>,
+    blocked: Option<Box<Refused>>,
     /// Whether the credential was refused since the last answer.
     was_refused: bool,
     /// Whether a question since the last answer may have removed events that never arrived.
@@ -229,8 +229,11 @@ impl Queue {
     pub(super) fn settle(&mut self, came: Came, pace: &Pace) -> Next {
         let now = Instant::now();
         match came {
-            Came::Asked { outcome, started, started_at, retry_after, listing, sign } => {
+            Came::Asked { outcome, started, started_at, retry_after, listing, sign, refused } => {
                 self.last = Some(LastAnswer { at: Timestamp::now(), outcome });
+                if let Some(refused) = refused {
+                    self.block(refused);
+                }
                 self.settle_asked(outcome, started, started_at, now, pace);
                 if let Some(gap) = listing {
                     self.open(gap, now);
@@ -253,7 +256,7 @@ impl Queue {
                 self.open_gap = None;
                 self.active_until = Some(now + pace.active_for);
             }
-            Came::Failed(fault) => return self.fail(&fault, now, pace),
+            Came::Failed(fault) => return self.fail(fault, now, pace),
             Came::Unlisted(fault) => self.postpone_listing(&fault, now, pace),
             Came::Subscribed(subscription) => {
                 *self = Self::new(&subscription, subscription.created_at);
@@ -329,8 +332,8 @@ impl Queue {
                     "queue died, making a new one"
                 );
             }
-            PollOutcome::Unauthorized => self.block("the credential is refused (401)"),
-            PollOutcome::Forbidden => self.block("the credential may not read the queue (403)"),
+            // blocked already
+            PollOutcome::Unauthorized | PollOutcome::Forbidden => {}
             // a page in place of a list may come from before the queue, or be the queue's last word
             PollOutcome::Timeout | PollOutcome::TransportError | PollOutcome::Malformed => {
                 self.is_answer_suspected = true;
@@ -342,11 +345,11 @@ impl Queue {
         }
     }
 
-    fn fail(&mut self, fault: &CallFault, now: Instant, pace: &Pace) -> Next {
+    fn fail(&mut self, fault: CallFault, now: Instant, pace: &Pace) -> Next {
         self.failures = self.failures.saturating_add(1);
-        let pause = match fault {
-            CallFault::Refused { .. } => {
-                self.block("the credential is refused");
+        let pause = match &fault {
+            CallFault::Refused(refused) => {
+                self.block(refused.clone());
                 return Next::At(now + pace.credential_retry);
             }
             CallFault::Throttled { retry_after: Some(pause) } => {
@@ -368,7 +371,7 @@ impl Queue {
         let Need::Listing { at, failures } = &mut self.need else { return };
         *failures = failures.saturating_add(1);
         let pause = match fault {
-            CallFault::Refused { .. } => pace.credential_retry,
+            CallFault::Refused(_) => pace.credential_retry,
             CallFault::Throttled { retry_after: Some(pause) } => *pause,
             CallFault::Throttled { retry_after: None }
             | CallFault::Retry { .. }
@@ -398,11 +401,11 @@ impl Queue {
         self.active_until = Some(now + pace.active_for);
     }
 
-    fn block(&mut self, reason: &'static str) {
-        if self.blocked.is_none() {
-            tracing::warn!(user = %self.user, queue = %self.queue, reason, "user is blocked");
+    fn block(&mut self, refused: Refused) {
+        if self.blocked.as_ref().is_none_or(|blocked| **blocked != refused) {
+            tracing::warn!(user = %self.user, queue = %self.queue, reason = %refused, "user is blocked");
         }
-        self.blocked = Some(reason);
+        self.blocked = Some(Box::new(refused));
         self.was_refused = true;
         self.failures = 0;
     }
