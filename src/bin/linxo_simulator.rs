@@ -1,7 +1,8 @@
 //! A Linxo API that misbehaves on request and keeps a ledger of all it made and handed out.
 //!
 //! Promises:
-//! - the first line on standard output is `listening on http://127.0.0.1:PORT`;
+//! - the first line on standard output is `listening on http://127.0.0.1:PORT`, the second
+//!   `control on http://127.0.0.1:PORT/control`: there it is reached when the source is not;
 //! - SIGTERM and SIGINT end it with exit code 0; what cannot be started ends it with 1.
 //!
 //! Knows nothing of: the bridge.
@@ -13,7 +14,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use linxo_kafka_bridge::simulator::{EventIds, LocationForm, Options, Simulator, Version};
+use linxo_kafka_bridge::simulator::{
+    Delivery, EventIds, LocationForm, Options, Simulator, Version,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -27,6 +30,9 @@ struct Arguments {
     /// Loopback address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Loopback address of the control API alone, which is reached when the source is not
+    #[arg(long, default_value = "127.0.0.1:0")]
+    control_listen: SocketAddr,
     /// How long a queue lives that nobody asks
     #[arg(long, default_value = "15m", value_parser = duration)]
     queue_lifetime: Duration,
@@ -51,9 +57,15 @@ struct Arguments {
     /// The status of a dead or unknown queue
     #[arg(long, default_value_t = 404, value_parser = clap::value_parser!(u16).range(404..=410))]
     dead_status: u16,
-    /// Number events by opaque text in place of 1, 2, 3
-    #[arg(long)]
-    opaque_event_ids: bool,
+    /// Whether a queue keeps what it handed out until the next question
+    #[arg(long, default_value = "once")]
+    delivery: Deliver,
+    /// Ids 1, 2, 3 in each queue; or numbers that rise with holes; or text without an order
+    #[arg(long, default_value = "consecutive")]
+    event_ids: Ids,
+    /// By how many milliseconds the source's clock is ahead; negative: behind
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    clock_skew_ms: i64,
     /// How many events the ledger keeps
     #[arg(long, default_value_t = Options::default().max_events)]
     max_events: usize,
@@ -74,10 +86,24 @@ enum Location {
     Missing,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Deliver {
+    Once,
+    Repeatable,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Ids {
+    Consecutive,
+    Rising,
+    Opaque,
+}
+
 impl Arguments {
     fn options(self) -> Options {
         Options {
             listen: self.listen,
+            control_listen: self.control_listen,
             version: match self.api_version {
                 ApiVersion::V21 => Version::V21,
                 ApiVersion::V3 => Version::V3,
@@ -93,7 +119,16 @@ impl Arguments {
                 Location::Missing => LocationForm::Missing,
             },
             dead_status: self.dead_status,
-            event_ids: if self.opaque_event_ids { EventIds::Opaque } else { EventIds::Consecutive },
+            delivery: match self.delivery {
+                Deliver::Once => Delivery::Once,
+                Deliver::Repeatable => Delivery::Repeatable,
+            },
+            event_ids: match self.event_ids {
+                Ids::Consecutive => EventIds::Consecutive,
+                Ids::Rising => EventIds::Rising,
+                Ids::Opaque => EventIds::Opaque,
+            },
+            clock_skew_ms: self.clock_skew_ms,
             seed: self.seed,
             max_events: self.max_events,
             ..Options::default()
@@ -122,6 +157,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let simulator = Simulator::start(options).await?;
     let mut out = io::stdout();
     writeln!(out, "listening on http://{}", simulator.address())?;
+    writeln!(out, "control on {}", simulator.control_url())?;
     out.flush()?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -151,6 +187,17 @@ async fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_choice_reaches_the_options() {
+        let given = "x --delivery repeatable --event-ids rising --clock-skew-ms -5000";
+        let options = Arguments::try_parse_from(given.split(' ')).unwrap().options();
+        assert_eq!(options.delivery, Delivery::Repeatable);
+        assert_eq!(options.event_ids, EventIds::Rising);
+        assert_eq!(options.clock_skew_ms, -5000);
+        let options = Arguments::try_parse_from(["x"]).unwrap().options();
+        assert_eq!((options.delivery, options.event_ids), (Delivery::Once, EventIds::Consecutive));
+    }
 
     #[test]
     fn durations_need_a_number_and_a_unit() {

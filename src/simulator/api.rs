@@ -5,6 +5,8 @@
 //! the header (percent-encoded UTF-8) or by the query parameter. A user's own token that comes
 //! with another user's name is answered 403 and counted.
 //!
+//! A token is for the client (`client_credentials`), or for a user by username and password.
+//!
 //! Promises:
 //! - the world is locked once for a request, and never while anything is sent.
 //!
@@ -15,7 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::response::Response;
@@ -25,7 +27,8 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::Shared;
-use super::asking::Caller;
+use super::asking::{Caller, TokenRequest};
+use super::line::Cord;
 use super::reply::Refusal;
 use super::send::{refuse, send};
 
@@ -40,6 +43,7 @@ pub(super) fn routes(prefix: &str) -> Router<Arc<Shared>> {
 
 async fn ask(
     State(shared): State<Arc<Shared>>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -49,11 +53,12 @@ async fn ask(
         Err(refusal) => return refuse(refusal),
     };
     let reply = shared.world().ask(&caller, &id);
-    send(&shared, reply)
+    send(&shared, reply, &cord).await
 }
 
 async fn subscribe(
     State(shared): State<Arc<Shared>>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
@@ -72,11 +77,12 @@ async fn subscribe(
         ));
     }
     let reply = shared.world().subscribe(&caller);
-    send(&shared, reply)
+    send(&shared, reply, &cord).await
 }
 
 async fn list(
     State(shared): State<Arc<Shared>>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
@@ -85,10 +91,15 @@ async fn list(
         Err(refusal) => return refuse(refusal),
     };
     let reply = shared.world().list(&caller);
-    send(&shared, reply)
+    send(&shared, reply, &cord).await
 }
 
-async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn token(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let is_form = headers
         .get(CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
@@ -105,9 +116,15 @@ async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byte
                 .unwrap_or_default()
         }
     };
-    let (grant, id, secret) = (field("grant_type"), field("client_id"), field("client_secret"));
-    let reply = shared.world().token(&grant, &id, &secret);
-    send(&shared, reply)
+    let asked = TokenRequest {
+        grant: field("grant_type"),
+        client_id: field("client_id"),
+        client_secret: field("client_secret"),
+        username: field("username"),
+        password: field("password"),
+    };
+    let reply = shared.world().token(&asked);
+    send(&shared, reply, &cord).await
 }
 
 /// Reads out of a request who sent it.

@@ -11,14 +11,17 @@
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::Error;
 use super::connection::{Connection, ConnectionPlan, Draft, quote};
 use super::ledger::{Fate, Making, NONE};
+use super::names::Lot;
 use super::options::EventIds;
 use super::queue::Waiting;
 use super::script::{Change, Mode, Step, Sync, steps};
+use super::traffic::Flow;
 use super::world::World;
 
 /// A synchronization under way, of one connection.
@@ -71,7 +74,35 @@ enum Body<'a> {
     Verbatim(&'a str, Option<String>),
 }
 
+/// A user to be put among many.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserPlan {
+    /// The user's id, which is the username of their password too.
+    pub user: String,
+    /// Their connections, in place of all others; none: as they are, or one that is made up.
+    #[serde(default)]
+    pub connections: Option<Vec<ConnectionPlan>>,
+    /// Their password; none: as it is, or `password-of-` and the id.
+    #[serde(default)]
+    pub password: Option<String>,
+}
+
 impl World {
+    /// Puts many users; those before one that is too many are put.
+    pub(super) fn put_users(&mut self, plans: &[UserPlan]) -> Result<(), Error> {
+        for plan in plans {
+            match &plan.connections {
+                Some(connections) => drop(self.put_user(&plan.user, connections)?),
+                None => drop(self.user(&plan.user).ok_or(Error::Full)?),
+            }
+            if let Some(password) = &plan.password {
+                self.set_password(&plan.user, password)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a user these connections in place of all others; answers their ids.
     pub(super) fn put_user(
         &mut self,
@@ -96,7 +127,7 @@ impl World {
 
     fn new_connection(&mut self, plan: &ConnectionPlan, now: u64) -> Connection {
         let number = u32::try_from(self.connection_ids.len()).unwrap_or(NONE - 1);
-        let connection = Connection::new(plan, number, self.clock.epoch(now) / 1000);
+        let connection = Connection::new(plan, number, self.dated(now));
         self.connection_ids.push(connection.id.clone());
         connection
     }
@@ -126,29 +157,44 @@ impl World {
     pub(super) fn start_sync(&mut self, name: &str, sync: &Sync) -> Result<usize, Error> {
         let now = self.advance();
         let user = self.user(name).ok_or(Error::Full)?;
+        let events = self.begin(user, sync, now)?;
+        self.run_due(now);
+        Ok(events)
+    }
+
+    /// Starts a synchronization at a moment; answers how many events it will make.
+    pub(super) fn begin(&mut self, user: u32, sync: &Sync, at: u64) -> Result<usize, Error> {
         let mut events = 0;
-        for (connection, modes) in self.chosen(user, sync.connection.as_deref(), now)? {
+        for (connection, modes) in self.chosen(user, sync.connection.as_deref(), at)? {
             let steps: Arc<[Step]> = steps(sync, &modes).into();
             events += steps.len();
             self.runs_started += 1;
             self.runs.push(Reverse(Run {
-                due: now,
+                due: at,
                 serial: self.runs_started,
                 user,
                 connection,
-                started: now,
+                started: at,
                 over: sync.over_ms,
                 next: 0,
                 steps,
             }));
         }
-        self.run_due(now);
         Ok(events)
     }
 
-    /// Carries out every step that is due.
+    /// Carries out every step that is due, and starts what traffic starts, each at its moment.
     pub(super) fn run_due(&mut self, now: u64) {
-        while self.runs.peek().is_some_and(|Reverse(run)| run.due <= now) {
+        loop {
+            let step = self.runs.peek().map_or(u64::MAX, |Reverse(run)| run.due);
+            let start = self.traffic.as_ref().map_or(u64::MAX, Flow::due);
+            if step.min(start) > now {
+                return;
+            }
+            if start < step {
+                self.start_one(start);
+                continue;
+            }
             let Some(Reverse(mut run)) = self.runs.pop() else { return };
             let Some(step) = run.steps.get(run.next).copied() else { continue };
             self.emit_step(run.user, run.connection, &step, run.due);
@@ -161,7 +207,7 @@ impl World {
     }
 
     fn emit_step(&mut self, user: u32, connection: u32, step: &Step, at: u64) {
-        let seconds = self.clock.epoch(at) / 1000;
+        let seconds = self.dated(at);
         let kind = self.book.kind(Some(step.event_type));
         let owner = &mut self.users[user as usize];
         let name = owner.name.clone();
@@ -246,9 +292,10 @@ impl World {
     /// Puts an event in every live queue of its user; answers how many.
     fn fan_out(&mut self, making: &Making, body: &Body<'_>) -> usize {
         self.book.totals.made += 1;
+        let number = self.next_number(body);
         let queues = self.prune(making.user, making.at).clone();
-        for number in &queues {
-            self.put(*number, making, body);
+        for queue in &queues {
+            self.put(*queue, number, making, body);
         }
         if queues.is_empty() {
             let record = self.book.write(making, NONE, 0, Fate::NoQueue);
@@ -259,7 +306,20 @@ impl World {
         queues.len()
     }
 
-    fn put(&mut self, number: u32, making: &Making, body: &Body<'_>) {
+    /// The number that an event has in every queue, when that is how events are numbered.
+    fn next_number(&mut self, body: &Body<'_>) -> u32 {
+        let is_numbered = matches!(body, Body::Numbered(_));
+        if is_numbered && self.options.event_ids == EventIds::Rising {
+            self.numbers_drawn += 1;
+            let draw = self.names.draw_for(Lot::EventNumber, self.numbers_drawn);
+            // One, two or three.
+            let step = 1 + u32::from(draw > 1.0 / 3.0) + u32::from(draw > 2.0 / 3.0);
+            self.last_number = self.last_number.saturating_add(step);
+        }
+        self.last_number
+    }
+
+    fn put(&mut self, number: u32, rising: u32, making: &Making, body: &Body<'_>) {
         let Some(queue) = self.queues.get_mut(number as usize) else { return };
         let full = queue.waiting.len() >= self.options.max_waiting;
         let fate = if full { Fate::Overflow } else { Fate::Waiting };
@@ -267,12 +327,17 @@ impl World {
             Body::Numbered(rest) => {
                 // A full queue uses the id up: whoever counts the ids sees that one is missing.
                 queue.last_event += 1;
-                let event = queue.last_event;
+                let event = match self.options.event_ids {
+                    EventIds::Consecutive | EventIds::Opaque => queue.last_event,
+                    EventIds::Rising => rising,
+                };
                 let record = self.book.write(making, number, event, fate);
                 let mut text = String::with_capacity(rest.len() + 24);
                 text.push_str("{\"id\":");
                 match self.options.event_ids {
-                    EventIds::Consecutive => quote(&mut text, &event.to_string()),
+                    EventIds::Consecutive | EventIds::Rising => {
+                        quote(&mut text, &event.to_string());
+                    }
                     EventIds::Opaque => {
                         quote(&mut text, &self.names.opaque_event(number, event));
                     }
@@ -292,3 +357,6 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,15 @@ const fn mix(bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
+/// What is drawn for: draws for one never disturb those for another.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lot {
+    Fault,
+    Expiry,
+    Traffic,
+    EventNumber,
+}
+
 /// Makes names and draws from one seed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Names {
@@ -80,9 +89,20 @@ impl Names {
         format!("evt_{:016x}", mix(self.seed ^ 0x0e0e ^ mix(place)))
     }
 
-    /// The draw with this number, from 0 (included) to 1 (excluded).
+    /// The draw with this number, from 0 (included) to 1 (excluded), whether a fault is met.
     pub(super) fn draw(&self, number: u64) -> f64 {
-        let bits = mix(self.seed ^ 0x0d1c_e000 ^ mix(number)) >> 11;
+        self.draw_for(Lot::Fault, number)
+    }
+
+    /// The draw with this number for something, from 0 (included) to 1 (excluded).
+    pub(super) fn draw_for(&self, lot: Lot, number: u64) -> f64 {
+        let salt = match lot {
+            Lot::Fault => 0x0d1c_e000,
+            Lot::Expiry => 0x0d1c_e001,
+            Lot::Traffic => 0x0d1c_e002,
+            Lot::EventNumber => 0x0d1c_e003,
+        };
+        let bits = mix(self.seed ^ salt ^ mix(number)) >> 11;
         bits as f64 / (1u64 << 53) as f64
     }
 }

@@ -49,6 +49,18 @@ pub enum LocationForm {
     Missing,
 }
 
+/// Whether a queue keeps what it handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// A question removes what it hands out: an answer lost on the wire is lost.
+    #[default]
+    Once,
+    /// An event stays until it was sent whole and a later question reached its queue: an answer
+    /// lost on the wire is handed out again by the next question, before what is new.
+    Repeatable,
+}
+
 /// How the events of a queue are numbered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,6 +68,9 @@ pub enum EventIds {
     /// `1`, `2`, `3`, in each queue.
     #[default]
     Consecutive,
+    /// Numbers that rise, from one counter for all queues, which leaves some out at random: in
+    /// each queue they rise with holes. An event has the same number in every queue.
+    Rising,
     /// Text without an order.
     Opaque,
 }
@@ -65,6 +80,9 @@ pub enum EventIds {
 pub struct Options {
     /// Where to listen; a loopback address, port 0 for any free one.
     pub listen: SocketAddr,
+    /// Where the control API listens beside, so that it is reached when the source is not; a
+    /// loopback address, port 0 for any free one.
+    pub control_listen: SocketAddr,
     /// Which version of the API is spoken.
     pub version: Version,
     /// How long a queue lives that nobody asks.
@@ -84,8 +102,13 @@ pub struct Options {
     pub location: LocationForm,
     /// The status of a dead or unknown queue, 404 or 410.
     pub dead_status: u16,
+    /// Whether a queue keeps what it handed out.
+    pub delivery: Delivery,
     /// How events are numbered.
     pub event_ids: EventIds,
+    /// By how many milliseconds the source's clock is ahead (or behind, when negative): in every
+    /// date it makes and in its `Date` header, never in the ledger.
+    pub clock_skew_ms: i64,
     /// Connections and events carry fields beyond the documented sample: owner, logo,
     /// `auto_sync`, and credentials with [`FAKE_SECRET`](super::FAKE_SECRET).
     pub extra_fields: bool,
@@ -107,6 +130,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            control_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             version: Version::V21,
             queue_lifetime: Duration::from_secs(15 * 60),
             token_lifetime: Duration::from_secs(3600),
@@ -116,7 +140,9 @@ impl Default for Options {
             user_parameter: "user_id".to_owned(),
             location: LocationForm::Relative,
             dead_status: 404,
+            delivery: Delivery::Once,
             event_ids: EventIds::Consecutive,
+            clock_skew_ms: 0,
             extra_fields: true,
             make_users: true,
             seed: 1,
@@ -136,6 +162,7 @@ impl fmt::Debug for Options {
             .field("version", &self.version)
             .field("queue_lifetime", &self.queue_lifetime)
             .field("client_id", &self.client_id)
+            .field("delivery", &self.delivery)
             .field("seed", &self.seed)
             .finish_non_exhaustive()
     }

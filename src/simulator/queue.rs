@@ -2,7 +2,8 @@
 //!
 //! Promises:
 //! - a quiet queue owns no memory beyond its own size (see the test below);
-//! - taking what waits leaves nothing behind (delivery "once").
+//! - taking what waits leaves nothing behind; what was given last is remembered beside it, when
+//!   that is wanted.
 //!
 //! Knows nothing of: other queues, tokens, faults, HTTP.
 
@@ -11,22 +12,34 @@ use std::mem;
 use serde::{Deserialize, Serialize};
 
 /// Why a queue died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeathCause {
     /// Nobody asked it for its lifetime.
     Expired,
     /// It was killed through the control API or by a fault, or its user was removed.
     Killed,
+    /// An order to expire took it: nobody asked too late.
+    Ordered,
 }
 
 /// An event that waits in a queue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
     /// Its place in the ledger.
     pub(super) record: u32,
     /// The array element that is handed out.
     pub(super) text: Box<str>,
+}
+
+/// What the last answer with new events gave, for as long as it may be handed out again.
+#[derive(Debug)]
+pub(super) struct Given {
+    /// Which question was answered so.
+    pub(super) answer: u32,
+    /// It has not been sent whole yet.
+    pub(super) on_its_way: bool,
+    pub(super) events: Vec<Waiting>,
 }
 
 /// A queue. Moments are the simulator's milliseconds.
@@ -46,6 +59,7 @@ pub(super) struct Queue {
     /// When it died; of meaning with a cause only.
     pub(super) died: u64,
     pub(super) waiting: Vec<Waiting>,
+    pub(super) given: Option<Box<Given>>,
 }
 
 impl Queue {
@@ -61,6 +75,7 @@ impl Queue {
             longest_pause: 0,
             died: 0,
             waiting: Vec::new(),
+            given: None,
         }
     }
 
@@ -73,6 +88,17 @@ impl Queue {
         self.longest_pause = self.longest_pause.max(now.saturating_sub(self.asked));
         self.asked = now;
         self.questions = self.questions.saturating_add(1);
+    }
+
+    /// Is there an answer whose events can be handed out once more?
+    pub(super) fn can_repeat(&self) -> bool {
+        self.given.as_ref().is_some_and(|given| !given.on_its_way && !given.events.is_empty())
+    }
+
+    /// Puts events in front of what waits.
+    pub(super) fn put_back(&mut self, mut events: Vec<Waiting>) {
+        events.append(&mut self.waiting);
+        self.waiting = events;
     }
 
     /// Takes everything that waits.

@@ -28,6 +28,8 @@ impl Refusal {
         Self::new(401, "invalid_token", "the access token is missing, unknown, expired or revoked");
     pub(super) const NO_CLIENT: Self =
         Self::new(401, "invalid_client", "the client id or its secret is wrong");
+    pub(super) const NO_GRANT: Self =
+        Self::new(401, "invalid_grant", "the username or the password is wrong");
     pub(super) const FORBIDDEN: Self =
         Self::new(403, "NO", "the access token does not open this resource");
     pub(super) const NO_USER_NAMED: Self =
@@ -38,10 +40,10 @@ impl Refusal {
         Self::new(503, "INTERNAL_ERROR", "the simulator keeps no more users or queues");
 
     /// The head that a fault answers with, when it is one of those.
-    pub(super) fn of_fault(fault: &Fault, no_token: bool) -> Option<Self> {
+    /// `unauthorized` is what a 401 reads like here.
+    pub(super) fn of_fault(fault: &Fault, unauthorized: Self) -> Option<Self> {
         match fault {
-            Fault::Unauthorized | Fault::RevokeToken if no_token => Some(Self::NO_CLIENT),
-            Fault::Unauthorized | Fault::RevokeToken => Some(Self::UNAUTHORIZED),
+            Fault::Unauthorized | Fault::RevokeToken => Some(unauthorized),
             Fault::Forbidden => Some(Self::FORBIDDEN),
             Fault::Throttle { retry_after } => Some(Self {
                 retry_after: *retry_after,
@@ -57,6 +59,10 @@ impl Refusal {
             | Fault::Oversized { .. }
             | Fault::InvalidJson
             | Fault::Html
+            | Fault::Reset
+            | Fault::Vanish
+            | Fault::Duplicate
+            | Fault::Repeat
             | Fault::Location { .. }
             | Fault::EmptyList
             | Fault::Reorder
@@ -68,18 +74,27 @@ impl Refusal {
 
 /// How a body is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delivery {
+pub(super) enum Sending {
     Whole,
-    Slow { over_ms: u64 },
+    Slow {
+        over_ms: u64,
+    },
     Hang,
     Cut,
-    Oversized { bytes: u64, declared: bool },
+    Oversized {
+        bytes: u64,
+        declared: bool,
+    },
     InvalidJson,
     Html,
+    /// No head: the connection is reset.
+    Reset,
+    /// No head: no byte until the client leaves.
+    Vanish,
 }
 
-impl Delivery {
-    /// The delivery that a fault asks for.
+impl Sending {
+    /// The sending that a fault asks for.
     pub(super) fn of_fault(fault: Option<&Fault>) -> Self {
         match fault {
             Some(Fault::Slow { over_ms }) => Self::Slow { over_ms: *over_ms },
@@ -90,6 +105,8 @@ impl Delivery {
             }
             Some(Fault::InvalidJson) => Self::InvalidJson,
             Some(Fault::Html) => Self::Html,
+            Some(Fault::Reset) => Self::Reset,
+            Some(Fault::Vanish) => Self::Vanish,
             Some(_) | None => Self::Whole,
         }
     }
@@ -100,27 +117,45 @@ impl Delivery {
     }
 }
 
+/// What the world wants to hear the end of: whether it was sent whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Waybill {
+    Nothing,
+    /// The answer of this number from this queue, with the places of its events in the ledger.
+    Answer {
+        queue: u32,
+        answer: u32,
+        records: Vec<u32>,
+    },
+    /// A token for this user.
+    Token {
+        user: u32,
+    },
+}
+
 /// What is answered.
 #[derive(Debug)]
 pub(super) enum Reply {
     Refused(Refusal),
     /// 204.
     Nothing,
-    /// 200 and an array of these; `records` are their places in the ledger.
+    /// 200 and an array of these.
     Events {
         texts: Vec<Box<str>>,
-        records: Vec<u32>,
-        delivery: Delivery,
+        sending: Sending,
+        waybill: Waybill,
     },
     /// 200 and this JSON.
     Json {
         text: String,
-        delivery: Delivery,
+        sending: Sending,
+        waybill: Waybill,
     },
     /// 201 and where the queue is.
     Created {
         queue: String,
         location: LocationForm,
+        sending: Sending,
     },
 }
 
@@ -138,15 +173,17 @@ impl Reply {
             },
             Self::Nothing => Outcome::Empty,
             Self::Created { .. } | Self::Json { .. } => Outcome::Events,
-            Self::Events { texts, delivery, .. } => match delivery {
-                Delivery::Whole if texts.is_empty() => Outcome::EmptyList,
-                Delivery::Whole => Outcome::Events,
-                Delivery::Slow { .. } => Outcome::Slow,
-                Delivery::Hang => Outcome::Hang,
-                Delivery::Cut => Outcome::Cut,
-                Delivery::Oversized { .. } => Outcome::Oversized,
-                Delivery::InvalidJson => Outcome::InvalidJson,
-                Delivery::Html => Outcome::Html,
+            Self::Events { texts, sending, .. } => match sending {
+                Sending::Whole if texts.is_empty() => Outcome::EmptyList,
+                Sending::Whole => Outcome::Events,
+                Sending::Slow { .. } => Outcome::Slow,
+                Sending::Hang => Outcome::Hang,
+                Sending::Cut => Outcome::Cut,
+                Sending::Oversized { .. } => Outcome::Oversized,
+                Sending::InvalidJson => Outcome::InvalidJson,
+                Sending::Html => Outcome::Html,
+                Sending::Reset => Outcome::Reset,
+                Sending::Vanish => Outcome::Vanish,
             },
         }
     }

@@ -4,7 +4,8 @@
 //! - a body that was promised and is not sent ends with the connection closed, never with a
 //!   well-formed end;
 //! - a slow body that the client does not wait for is written down as lost;
-//! - stopping the simulator ends every response that hangs or drips.
+//! - the world hears of every answer it wants to hear the end of, once;
+//! - stopping the simulator ends every response that hangs, drips or never comes.
 //!
 //! Knows nothing of: why it was decided so.
 
@@ -23,8 +24,9 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::Shared;
+use super::line::Cord;
 use super::options::LocationForm;
-use super::reply::{Delivery, Refusal, Reply};
+use super::reply::{Refusal, Reply, Sending, Waybill};
 
 /// Into so many drops a slow body is cut.
 const DROPS: usize = 20;
@@ -32,12 +34,12 @@ const PAGE: &str = "<!DOCTYPE html><html><head><title>Maintenance</title></head>
                     <body><h1>We will be back soon</h1></body></html>";
 static FILL: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 
-/// The response to a request.
-pub(super) fn send(shared: &Arc<Shared>, reply: Reply) -> Response {
+/// The response to a request that came over the connection of this cord.
+pub(super) async fn send(shared: &Arc<Shared>, reply: Reply, cord: &Cord) -> Response {
     match reply {
         Reply::Refused(refusal) => refuse(refusal),
         Reply::Nothing => with_status(StatusCode::NO_CONTENT, Body::empty()),
-        Reply::Events { texts, records, delivery } => {
+        Reply::Events { texts, sending, waybill } => {
             let size = texts.iter().map(|text| text.len() + 1).sum::<usize>() + 2;
             let mut body = String::with_capacity(size);
             body.push('[');
@@ -48,10 +50,15 @@ pub(super) fn send(shared: &Arc<Shared>, reply: Reply) -> Response {
                 body.push_str(text);
             }
             body.push(']');
-            deliver(shared, body, records, delivery)
+            deliver(body, sending, Parcel::new(shared, waybill), cord).await
         }
-        Reply::Json { text, delivery } => deliver(shared, text, Vec::new(), delivery),
-        Reply::Created { queue, location: form } => {
+        Reply::Json { text, sending, waybill } => {
+            deliver(text, sending, Parcel::new(shared, waybill), cord).await
+        }
+        Reply::Created { sending, .. } if sending != Sending::Whole => {
+            deliver(String::new(), sending, Parcel::new(shared, Waybill::Nothing), cord).await
+        }
+        Reply::Created { queue, location: form, .. } => {
             let mut response = with_status(StatusCode::CREATED, Body::empty());
             let prefix = shared.options.version.prefix();
             if let Some(location) = location(form, &queue, &shared.base, prefix)
@@ -101,12 +108,7 @@ fn typed(body: Body, content_type: &'static str) -> Response {
     response
 }
 
-fn deliver(
-    shared: &Arc<Shared>,
-    mut text: String,
-    records: Vec<u32>,
-    delivery: Delivery,
-) -> Response {
+async fn deliver(mut text: String, sending: Sending, mut parcel: Parcel, cord: &Cord) -> Response {
     const JSON: &str = "application/json";
     let promised = |body: Body, length: u64| {
         let mut response = typed(body, JSON);
@@ -114,25 +116,38 @@ fn deliver(
         response
     };
     let length = text.len() as u64;
-    match delivery {
-        Delivery::Whole => typed(Body::from(text), JSON),
-        Delivery::Html => typed(Body::from(PAGE), "text/html; charset=utf-8"),
-        Delivery::InvalidJson => {
+    match sending {
+        Sending::Whole => {
+            parcel.arrived = true;
+            typed(Body::from(text), JSON)
+        }
+        Sending::Html => typed(Body::from(PAGE), "text/html; charset=utf-8"),
+        Sending::InvalidJson => {
             text.pop();
             typed(Body::from(text), JSON)
         }
-        Delivery::Slow { over_ms } => {
-            let parcel = Parcel { shared: shared.clone(), records, arrived: false };
+        Sending::Slow { over_ms } => {
             promised(drip(text.into(), Duration::from_millis(over_ms), parcel), length)
         }
-        Delivery::Hang => promised(hang(shared.stopping.clone()), length),
-        Delivery::Cut => {
+        Sending::Hang => promised(hang(parcel), length),
+        Sending::Cut => {
             text.truncate(floor_boundary(&text, text.len() / 2));
-            promised(cut(text.into()), length)
+            promised(cut(text.into(), parcel), length)
         }
-        Delivery::Oversized { bytes, declared } => {
+        Sending::Oversized { bytes, declared } => {
             let bytes = bytes.max(4);
-            if declared { promised(fill(bytes), bytes) } else { typed(fill(bytes), JSON) }
+            let body = fill(bytes, parcel);
+            if declared { promised(body, bytes) } else { typed(body, JSON) }
+        }
+        Sending::Reset => {
+            cord.pull();
+            with_status(StatusCode::OK, Body::empty())
+        }
+        Sending::Vanish => {
+            // The client leaves, and this is dropped; or the simulator stops.
+            stopped(&mut parcel.shared.stopping.clone()).await;
+            cord.pull();
+            with_status(StatusCode::OK, Body::empty())
         }
     }
 }
@@ -144,20 +159,23 @@ fn floor_boundary(text: &str, mut place: usize) -> usize {
     place
 }
 
-/// What is on its way; dropped before it arrived, it is lost.
+/// What is on its way; when it is dropped, the world hears whether it arrived.
 struct Parcel {
     shared: Arc<Shared>,
-    records: Vec<u32>,
+    waybill: Waybill,
     arrived: bool,
+}
+
+impl Parcel {
+    fn new(shared: &Arc<Shared>, waybill: Waybill) -> Self {
+        Self { shared: shared.clone(), waybill, arrived: false }
+    }
 }
 
 impl Drop for Parcel {
     fn drop(&mut self) {
-        if !self.arrived && !self.records.is_empty() {
-            let mut world = self.shared.world();
-            for record in &self.records {
-                world.book.lose(*record);
-            }
+        if self.waybill != Waybill::Nothing {
+            self.shared.world().close(&self.waybill, self.arrived);
         }
     }
 }
@@ -199,29 +217,30 @@ fn drip(body: Bytes, over: Duration, parcel: Parcel) -> Body {
     ))
 }
 
-fn hang(stopping: watch::Receiver<bool>) -> Body {
-    Body::from_stream(stream::unfold(stopping, |mut stopping| async move {
+fn hang(parcel: Parcel) -> Body {
+    let stopping = parcel.shared.stopping.clone();
+    Body::from_stream(stream::unfold((parcel, stopping), |(parcel, mut stopping)| async move {
         stopped(&mut stopping).await;
-        Some((Err::<Bytes, _>(closed()), stopping))
+        Some((Err::<Bytes, _>(closed()), (parcel, stopping)))
     }))
 }
 
-fn cut(half: Bytes) -> Body {
-    Body::from_stream(stream::unfold(Some(half), |half| async move {
+fn cut(half: Bytes, parcel: Parcel) -> Body {
+    Body::from_stream(stream::unfold((Some(half), parcel), |(half, parcel)| async move {
         match half {
-            Some(half) => Some((Ok(half), None)),
+            Some(half) => Some((Ok(half), (None, parcel))),
             None => {
                 // Waiting lets the server send the half before it sees the error.
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                Some((Err(closed()), None))
+                Some((Err(closed()), (None, parcel)))
             }
         }
     }))
 }
 
 /// A JSON array of one long text, `bytes` long altogether.
-fn fill(bytes: u64) -> Body {
-    Body::from_stream(stream::unfold(0u64, move |sent| async move {
+fn fill(bytes: u64, parcel: Parcel) -> Body {
+    Body::from_stream(stream::unfold((0u64, parcel), move |(sent, parcel)| async move {
         let (piece, length): (Bytes, u64) = if sent == 0 {
             (Bytes::from_static(b"[\""), 2)
         } else if sent + 2 < bytes {
@@ -233,6 +252,6 @@ fn fill(bytes: u64) -> Body {
         } else {
             return None;
         };
-        Some((Ok::<_, io::Error>(piece), sent + length))
+        Some((Ok::<_, io::Error>(piece), (sent + length, parcel)))
     }))
 }

@@ -1,12 +1,14 @@
-//! The access tokens that were given out.
+//! The access tokens that were given out, and the passwords for which they are.
 //!
 //! Promises:
+//! - a password is not shown by `Debug`;
 //! - a token is valid until its time is over or it is revoked, and not a moment longer;
 //! - tokens whose time is over do not pile up.
 //!
 //! Knows nothing of: queues, faults, HTTP.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use super::names::Names;
 
@@ -17,6 +19,15 @@ pub(super) enum Bearer {
     User(u32),
     /// Everything of the user named beside it.
     Client,
+}
+
+/// A user's password.
+pub(super) struct Password(pub(super) Box<str>);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Password")
+    }
 }
 
 #[derive(Debug)]

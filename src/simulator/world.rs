@@ -9,24 +9,29 @@
 //!
 //! Knows nothing of: requests over the source API (`asking.rs`), HTTP.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::{Clock, millis};
 use super::connection::Connection;
 use super::fault::{Faults, Order};
-use super::ledger::Book;
+use super::ledger::{Book, Outage};
 use super::making::Run;
-use super::names::Names;
+use super::names::{Lot, Names};
 use super::options::Options;
 use super::queue::{DeathCause, Queue};
-use super::tokens::{Bearer, Tokens};
-use super::{Error, Revocation};
+use super::tokens::{Bearer, Password, Tokens};
+use super::traffic::Flow;
+use super::{Error, Expiry, Revocation};
 
 /// Expired queues that a request may have to bury besides its own work.
 const BURIED_AT_ONCE: usize = 512;
+/// Outages of which the ledger tells.
+const MOST_OUTAGES: usize = 1000;
 
 /// A user, and what is theirs.
 #[derive(Debug)]
@@ -36,7 +41,12 @@ pub(super) struct User {
     pub(super) queues: Vec<u32>,
     /// None: not looked at yet; then one is made up.
     pub(super) connections: Option<Vec<Connection>>,
+    /// None: the one that every new user has.
+    pub(super) password: Option<Password>,
     pub(super) subscribes: u32,
+    pub(super) token_requests: u32,
+    pub(super) tokens_under_way: u32,
+    pub(super) most_tokens_at_once: u32,
 }
 
 /// Everything there is.
@@ -58,6 +68,13 @@ pub(super) struct World {
     pub(super) tokens: Tokens,
     pub(super) runs: BinaryHeap<Reverse<Run>>,
     pub(super) runs_started: u64,
+    pub(super) traffic: Option<Flow>,
+    /// The last number that [`EventIds::Rising`](super::EventIds::Rising) gave.
+    pub(super) last_number: u32,
+    pub(super) numbers_drawn: u64,
+    expiries_drawn: u64,
+    /// In the simulator's milliseconds.
+    pub(super) outages: VecDeque<Outage>,
     pub(super) faults: Faults,
     pub(super) book: Book,
 }
@@ -78,6 +95,11 @@ impl World {
             tokens: Tokens::new(names),
             runs: BinaryHeap::new(),
             runs_started: 0,
+            traffic: None,
+            last_number: 0,
+            numbers_drawn: 0,
+            expiries_drawn: 0,
+            outages: VecDeque::new(),
             faults: Faults::new(names),
             book: Book::new(options.max_events),
             options,
@@ -102,7 +124,16 @@ impl World {
         let number = u32::try_from(self.users.len()).ok()?;
         let name: Arc<str> = name.into();
         self.user_numbers.insert(name.clone(), number);
-        self.users.push(User { name, queues: Vec::new(), connections: None, subscribes: 0 });
+        self.users.push(User {
+            name,
+            queues: Vec::new(),
+            connections: None,
+            password: None,
+            subscribes: 0,
+            token_requests: 0,
+            tokens_under_way: 0,
+            most_tokens_at_once: 0,
+        });
         Some(number)
     }
 
@@ -175,15 +206,68 @@ impl World {
         }
         queue.cause = Some(cause);
         queue.died = at;
+        queue.given = None;
         for event in queue.take() {
             self.book.bury(event.record);
         }
         self.book.totals.live_queues -= 1;
         self.book.totals.deaths += 1;
+        *self.book.totals.deaths_by_cause.entry(cause).or_default() += 1;
         true
     }
 
+    /// Lets queues die as if their time were over; answers how many.
+    pub(super) fn expire(&mut self, expiry: &Expiry) -> Result<usize, Error> {
+        if !(0.0..=1.0).contains(&expiry.share) {
+            return Err(Error::BadOrder("share must be 0 to 1".to_owned()));
+        }
+        let now = self.settle();
+        let queues: Vec<u32> = match &expiry.users {
+            None => (0u32..).zip(&self.queues).map(|(number, _)| number).collect(),
+            Some(users) => users
+                .iter()
+                .filter_map(|name| self.find_user(name))
+                .flat_map(|user| self.users[user as usize].queues.clone())
+                .collect(),
+        };
+        let mut died = 0;
+        for number in queues {
+            if !self.queues.get(number as usize).is_some_and(Queue::is_live) {
+                continue;
+            }
+            self.expiries_drawn += 1;
+            if self.names.draw_for(Lot::Expiry, self.expiries_drawn) < expiry.share {
+                died += usize::from(self.bury(number, now, DeathCause::Ordered));
+            }
+        }
+        Ok(died)
+    }
+
     // --- time ---
+
+    /// A moment as the source dates it, in seconds since 1970: by its own clock.
+    pub(super) fn dated(&self, moment: u64) -> u64 {
+        self.clock.epoch(moment).saturating_add_signed(self.options.clock_skew_ms) / 1000
+    }
+
+    /// Writes down that the source cannot be reached for a time from now on.
+    pub(super) fn begin_outage(&mut self, length: Duration) {
+        self.end_outage();
+        let now = self.advance();
+        if self.outages.len() >= MOST_OUTAGES {
+            self.outages.pop_front();
+        }
+        self.outages.push_back(Outage { from: now, to: now.saturating_add(millis(length)) });
+        self.book.totals.outages += 1;
+    }
+
+    /// Writes down that the source can be reached.
+    pub(super) fn end_outage(&mut self) {
+        let now = self.advance();
+        if let Some(outage) = self.outages.back_mut() {
+            outage.to = outage.to.min(now);
+        }
+    }
 
     /// Catches up with the clock: synchronizations first, then some of the expired queues.
     pub(super) fn advance(&mut self) -> u64 {
@@ -231,6 +315,22 @@ impl World {
         };
         let lifetime = lifetime.unwrap_or_else(|| millis(self.options.token_lifetime));
         Ok((self.tokens.issue(bearer, now, lifetime), lifetime))
+    }
+
+    /// The password that opens tokens of a user: as it was set, or the one of every new user.
+    pub(super) fn password_of(&self, name: &str) -> Cow<'_, str> {
+        let user = self.find_user(name).and_then(|user| self.users.get(user as usize));
+        match user.and_then(|user| user.password.as_ref()) {
+            Some(Password(password)) => Cow::Borrowed(password),
+            None => Cow::Owned(format!("password-of-{name}")),
+        }
+    }
+
+    /// Gives a user another password.
+    pub(super) fn set_password(&mut self, name: &str, password: &str) -> Result<(), Error> {
+        let user = self.user(name).ok_or(Error::Full)?;
+        self.users[user as usize].password = Some(Password(password.into()));
+        Ok(())
     }
 
     /// Opens a queue as the widget does.
@@ -286,3 +386,6 @@ impl World {
         self.faults.heal();
     }
 }
+
+#[cfg(test)]
+mod tests;

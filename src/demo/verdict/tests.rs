@@ -15,7 +15,7 @@ fn names() -> Topics {
 
 fn entry(id: &str, event_type: &str, at: u64, fate: Fate) -> EventEntry {
     let text = |text: &str| Some(Arc::<str>::from(text));
-    let hand_out = HandOut { at, answer: 1, turn: 1, fault: None };
+    let hand_out = HandOut { at, answer: 1, turn: 1, fault: None, lost: false };
     EventEntry {
         user: "alice".into(),
         queue: text(QUEUE),
@@ -27,6 +27,9 @@ fn entry(id: &str, event_type: &str, at: u64, fate: Fate) -> EventEntry {
         made_at: at,
         fate,
         handed_out: (fate == Fate::HandedOut).then_some(hand_out),
+        again: Vec::new(),
+        times_handed_out: u32::from(fate == Fate::HandedOut),
+        times_lost: 0,
         without: None,
     }
 }
