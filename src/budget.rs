@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //! - never more than `max_in_flight` questions under way, never more than the rate over any second
-//!   (with a burst of a tenth of a second);
+//!   (with a burst of a tenth of a second), the tokens that they need included;
 //! - when the budget is short, urgent questions go first; of what is left keep-alive ones get what
 //!   they want up to seven of eight and active ones the rest, so that asking often for some never
 //!   makes others wait; reconciliation takes what nobody else wants;
@@ -108,6 +108,16 @@ impl Budget {
     /// How many questions per second all queues need.
     pub fn required(&self) -> f64 {
         self.shared.lock().required.values().sum()
+    }
+
+    /// Takes one request off the rate that nobody had to wait for: a token, without which a question
+    /// that has its leave already could not be asked. Those that come later wait for it.
+    pub fn charge(&self) {
+        let mut state = self.shared.lock();
+        state.refill();
+        if state.rate.is_some() {
+            state.tokens -= 1.0;
+        }
     }
 
     /// Leave to ask right now, unless others wait or the budget is spent.
@@ -296,6 +306,24 @@ mod tests {
         }
         drop(budget.try_take(Class::Active).expect("the first of this second"));
         assert!(budget.try_take(Class::Active).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_are_taken_off_what_may_be_asked() {
+        let budget = Budget::new(1000);
+        budget.charge();
+        assert!(budget.try_take(Class::Active).is_some(), "without a limit nothing is owed");
+        budget.limit(Some(50.0));
+        let serving = tokio::spawn(budget.clone().run());
+        let start = Instant::now();
+        for _ in 0..50 {
+            assert!(budget.take(Class::Active).await.is_ok());
+            budget.charge();
+        }
+        let took = start.elapsed();
+        assert!(took >= Duration::from_millis(1_850), "{took:?}");
+        assert!(took <= Duration::from_millis(2_200), "{took:?}");
+        serving.abort();
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ const KNOWS: &[(&str, &str)] = &[
     ),
     ("schedule", "ids"),
     ("budget", "schedule"),
-    ("linxo", "ids metrics"),
+    ("linxo", "credential ids metrics"),
     ("journal", "credential gap ids metrics sabotage subscription"),
     ("event", "ids metrics"),
     ("queue_state", "event gap ids subscription"),
@@ -42,7 +42,7 @@ const KNOWS: &[(&str, &str)] = &[
          metrics publisher pulse queue_state record registry schedule secret subscription topics \
          worker",
     ),
-    ("check", "admin config credential kafka metrics record registry service topics"),
+    ("check", "admin config credential ids kafka linxo metrics record registry service topics"),
     ("simulator", ""),
     ("oracle", "event kafka metrics record registry simulator"),
     ("load", "config ids kafka oracle record registry secret simulator topics"),

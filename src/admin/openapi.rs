@@ -214,6 +214,16 @@ fn schemas() -> Value {
                         "description": "Milliseconds since 1970, or RFC 3339.",
                     },
                 }), &["type", "access_token"]),
+                object(json!({
+                    "type": {"const": "password"},
+                    "username": {"type": "string", "minLength": 1, "writeOnly": true},
+                    "password": {
+                        "type": "string",
+                        "minLength": 1,
+                        "writeOnly": true,
+                        "description": "Sealed; the bridge asks for the user's tokens with it.",
+                    },
+                }), &["type", "username", "password"]),
                 object(json!({"type": {"const": "client"}}), &["type"]),
             ]},
             "queue_id": {

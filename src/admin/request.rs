@@ -17,6 +17,7 @@ use super::problem::{Kind, Problem};
 use crate::ids::{QueueId, Timestamp};
 
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
+const MAX_LOGIN_BYTES: usize = 4 * 1024;
 const MAX_QUEUE_ID_BYTES: usize = 1024;
 
 /// The body of a PUT.
@@ -37,6 +38,13 @@ pub enum CredentialRequest {
         /// When it runs out, if the caller knows.
         expires_at: Option<Timestamp>,
     },
+    /// The user's name and password at the source.
+    Password {
+        /// The name.
+        username: Zeroizing<String>,
+        /// The password.
+        password: Zeroizing<String>,
+    },
     /// The bridge's own client credentials.
     Client,
 }
@@ -48,6 +56,7 @@ impl fmt::Debug for CredentialRequest {
                 .debug_struct("AccessToken")
                 .field("expires_at", expires_at)
                 .finish_non_exhaustive(),
+            Self::Password { .. } => formatter.write_str("Password(redacted)"),
             Self::Client => formatter.write_str("Client"),
         }
     }
@@ -71,14 +80,11 @@ impl PutRequest {
 
 impl CredentialRequest {
     fn parse(mut fields: Fields) -> Result<Self, Problem> {
-        const KINDS: &str = "must be \"access_token\" or \"client\"";
+        const KINDS: &str = "must be \"access_token\", \"password\" or \"client\"";
         let kind = fields.text("type", 64)?.ok_or_else(|| fields.fault("type", KINDS))?;
         match kind.as_str() {
             "access_token" => {
-                let access_token = fields
-                    .text("access_token", MAX_TOKEN_BYTES)?
-                    .map(Zeroizing::new)
-                    .ok_or_else(|| fields.fault("access_token", "is missing"))?;
+                let access_token = fields.secret("access_token", MAX_TOKEN_BYTES)?;
                 if !access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
                     let fault = "must be visible ASCII, as it is sent in a header";
                     return Err(fields.fault("access_token", fault));
@@ -92,9 +98,10 @@ impl CredentialRequest {
                 Ok(Self::Client)
             }
             "password" => {
-                let detail = "credentials of type password are not served by this version; \
-                              get a token and give it as access_token";
-                Err(Problem::new(Kind::CredentialNotServed, detail).at("/credential/type"))
+                let username = fields.secret("username", MAX_LOGIN_BYTES)?;
+                let password = fields.secret("password", MAX_LOGIN_BYTES)?;
+                fields.end()?;
+                Ok(Self::Password { username, password })
             }
             _ => Err(fields.fault("type", KINDS)),
         }
@@ -141,6 +148,12 @@ impl Fields {
         }
     }
 
+    /// A text that must be there and is wiped when dropped.
+    fn secret(&mut self, name: &str, max_bytes: usize) -> Result<Zeroizing<String>, Problem> {
+        let text = self.text(name, max_bytes)?.map(Zeroizing::new);
+        text.ok_or_else(|| self.fault(name, "is missing"))
+    }
+
     /// A moment in milliseconds since 1970, or as RFC 3339 text.
     fn moment(&mut self, name: &str) -> Result<Option<Timestamp>, Problem> {
         let Some(value) = self.take(name) else { return Ok(None) };
@@ -172,12 +185,11 @@ mod tests {
     use super::*;
 
     fn token_of(body: &str) -> (String, Option<Timestamp>) {
-        match PutRequest::parse(body.as_bytes()).unwrap().credential {
-            CredentialRequest::AccessToken { access_token, expires_at } => {
-                (access_token.to_string(), expires_at)
-            }
-            CredentialRequest::Client => panic!("a client credential"),
-        }
+        let credential = PutRequest::parse(body.as_bytes()).unwrap().credential;
+        let CredentialRequest::AccessToken { access_token, expires_at } = credential else {
+            panic!("{credential:?}");
+        };
+        (access_token.to_string(), expires_at)
     }
 
     #[test]
@@ -203,8 +215,24 @@ mod tests {
     }
 
     #[test]
+    fn a_name_and_password_are_any_text() {
+        let body = r#"{"credential":{"type":"password","username":"ann@é","password":" \n"}}"#;
+        let credential = PutRequest::parse(body.as_bytes()).unwrap().credential;
+        let CredentialRequest::Password { username, password } = credential else {
+            panic!("{credential:?}");
+        };
+        assert_eq!((username.as_str(), password.as_str()), ("ann@é", " \n"));
+    }
+
+    #[test]
     fn debug_shows_no_token() {
-        let body = br#"{"credential":{"type":"access_token","access_token":"hush-hush"}}"#;
-        assert!(!format!("{:?}", PutRequest::parse(body).unwrap()).contains("hush"));
+        for credential in [
+            r#"{"type":"access_token","access_token":"hush-hush"}"#,
+            r#"{"type":"password","username":"hush-name","password":"hush-hush"}"#,
+        ] {
+            let body = format!(r#"{{"credential":{credential}}}"#);
+            let request = PutRequest::parse(body.as_bytes()).unwrap();
+            assert!(!format!("{request:?}").contains("hush"));
+        }
     }
 }

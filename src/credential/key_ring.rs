@@ -47,6 +47,12 @@ impl SealedCredential {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// The id in hex of the key that sealed it, fit to be logged; none when it is no sealed
+    /// credential.
+    pub fn key_id(&self) -> Option<String> {
+        self.0.get(1..)?.first_chunk::<KEY_ID_BYTES>().map(|id| hex(*id))
+    }
 }
 
 impl From<Vec<u8>> for SealedCredential {
@@ -348,7 +354,11 @@ mod tests {
     #[test]
     fn what_was_sealed_for_a_user_opens_for_that_user_only() {
         let ring = KeyRing::random().unwrap();
-        for credential in [token("tok\u{e9}n-\"1\""), Credential::Client] {
+        let password = Credential::Password {
+            username: Secret::from("ann \u{e9}"),
+            password: Secret::from("\"\\\n"),
+        };
+        for credential in [token("tok\u{e9}n-\"1\""), password, Credential::Client] {
             let sealed = ring.seal(&UserId::from("u1"), &credential).unwrap();
             assert_eq!(ring.open(&UserId::from("u1"), &sealed).unwrap(), credential);
             assert_eq!(ring.open(&UserId::from("u2"), &sealed), Err(SealError::Damaged));
@@ -384,6 +394,7 @@ mod tests {
         assert_eq!(during.open(&user, &old).unwrap(), token("abc"));
         let new = during.seal(&user, &token("abc")).unwrap();
         assert_eq!(after.open(&user, &new).unwrap(), token("abc"));
+        assert_eq!([new.key_id(), old.key_id()], [0, 1].map(|at| during.key_ids().nth(at)));
         let refused = after.open(&user, &old).unwrap_err();
         let key_id = before.key_ids().next().unwrap();
         assert_eq!(refused, SealError::UnknownKey { key_id: key_id.clone() });

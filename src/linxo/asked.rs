@@ -17,6 +17,7 @@
 
 use std::time::Duration;
 
+use super::fault::Refused;
 use super::room::Answer;
 use crate::metrics::PollOutcome;
 
@@ -37,10 +38,10 @@ pub enum Asked {
         status: u16,
     },
     /// The credential is refused, by the source or by the token endpoint; a client token was renewed
-    /// once before. Nothing was handed out.
-    Unauthorized,
+    /// once before, and so was a token for a user's name and password. Nothing was handed out.
+    Unauthorized(Refused),
     /// The credential does not reach this queue. Nothing was handed out.
-    Forbidden,
+    Forbidden(Refused),
     /// Too many requests, for queues or for tokens. Nothing was handed out.
     Throttled {
         /// The time the source asked for, at most ten minutes.
@@ -87,8 +88,8 @@ impl Asked {
             Self::Empty => PollOutcome::Empty,
             Self::EmptyList => PollOutcome::EmptyList,
             Self::Dead { .. } => PollOutcome::Dead,
-            Self::Unauthorized => PollOutcome::Unauthorized,
-            Self::Forbidden => PollOutcome::Forbidden,
+            Self::Unauthorized(_) => PollOutcome::Unauthorized,
+            Self::Forbidden(_) => PollOutcome::Forbidden,
             Self::Throttled { .. } => PollOutcome::Throttled,
             Self::ServerError { .. } => PollOutcome::ServerError,
             Self::Timeout { .. } => PollOutcome::Timeout,

@@ -11,6 +11,8 @@ use std::time::Duration;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::ids::Timestamp;
+
 /// The scopes the bridge asks for with its own credentials. The source does not say which one
 /// `/queues` needs: these two go with its only known topic (`linxo-api.md` 2).
 pub const DEFAULT_SCOPE: &str = "connections_manage connections_sync";
@@ -70,7 +72,20 @@ pub enum UserNaming {
 #[derive(Clone, Copy)]
 pub enum Bearer<'a> {
     /// With a user's own access token, which also names the user.
-    Token(&'a str),
+    Token {
+        /// The token.
+        access_token: &'a str,
+        /// When it runs out, if the integrator said so. It is used all the same: the source knows
+        /// best.
+        expires_at: Option<Timestamp>,
+    },
+    /// With a token that is asked for with the user's name and password, which also names the user.
+    Password {
+        /// The name the user has at the source.
+        username: &'a str,
+        /// The password.
+        password: &'a str,
+    },
     /// With the bridge's own token; the user is named beside it.
     Client,
 }
@@ -78,7 +93,8 @@ pub enum Bearer<'a> {
 impl fmt::Debug for Bearer<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Token(_) => "Token(redacted)",
+            Self::Token { .. } => "Token(redacted)",
+            Self::Password { .. } => "Password(redacted)",
             Self::Client => "Client",
         })
     }

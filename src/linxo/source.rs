@@ -1,9 +1,10 @@
 //! The source itself: what can be asked of it.
 //!
 //! Promises:
-//! - a call in a user's own name names no one else and is never repeated;
-//! - a call with the bridge's token names the user beside it, and is repeated once, with a fresh
-//!   token, after a 401.
+//! - a call in a user's own name names no one else; with a token that the integrator gave it is never
+//!   repeated;
+//! - a call with the bridge's token names the user beside it;
+//! - a call with a token that the bridge asked for is repeated once, with a fresh one, after a 401.
 //!
 //! Knows nothing of: the HTTP client.
 
@@ -16,16 +17,17 @@ use url::Url;
 
 use super::asked::{Asked, Shape};
 use super::body::{End, read};
-use super::fault::{CallFault, SourceError};
+use super::fault::{CallFault, Refusal, Refused, SourceError};
 use super::location;
 use super::naming::Naming;
 use super::room::{Answer, Room, Seat};
 use super::settings::{Bearer, SourceSettings};
 use super::token::{
-    ClientToken, Grant, TokenEndpoint, TokenFault, TokenObserver, UserToken, error_code, header,
+    ClientToken, Token, TokenEndpoint, TokenFault, TokenObserver, TokenPace, UserToken, UserTokens,
+    error_code, header,
 };
 use super::wire::{Call, Reply, Wire, WireFault};
-use crate::ids::{QueueId, UserId};
+use crate::ids::{QueueId, Timestamp, UserId};
 
 const SUBSCRIBE: &[u8] = br#"{"topics":["connections"]}"#;
 /// No queue has this id; asked for to see whether anyone answers.
@@ -43,6 +45,7 @@ struct Inner {
     dead_statuses: Vec<u16>,
     endpoint: Option<TokenEndpoint>,
     token: ClientToken,
+    users: UserTokens,
 }
 
 /// What a reachable source says of the configuration.
@@ -66,7 +69,7 @@ enum Path<'a> {
 enum Unanswered {
     NoToken(TokenFault),
     /// No header can hold the token or the user's name, or no client credential is configured.
-    NoCredential,
+    NoCredential(Refused),
     Wire(WireFault),
 }
 
@@ -94,6 +97,7 @@ impl Source {
             dead_statuses: settings.dead_statuses,
             endpoint,
             token: ClientToken::new(),
+            users: UserTokens::new()?,
         })))
     }
 
@@ -112,7 +116,7 @@ impl Source {
         }
         let seat = room.seat().await;
         match self.0.call(Path::Queue(queue), user, bearer).await {
-            Ok(reply) => self.0.meaning(reply, seat, room).await,
+            Ok(reply) => self.0.meaning(reply, bearer, seat, room).await,
             Err(unanswered) => {
                 let asked = unanswered.into_asked(queue);
                 tracing::debug!(%queue, outcome = asked.outcome().as_str(), "got no answer");
@@ -125,7 +129,7 @@ impl Source {
     pub async fn subscribe(&self, user: &UserId, bearer: Bearer<'_>) -> Result<QueueId, CallFault> {
         let reply = self.0.call(Path::Subscribe, user, bearer).await?;
         if !reply.status().is_success() {
-            return Err(call_fault("subscribe", reply).await);
+            return Err(call_fault("subscribe", reply, bearer).await);
         }
         reply.location().and_then(location::named_queue).ok_or_else(|| CallFault::Unusable {
             what: format!(
@@ -148,7 +152,7 @@ impl Source {
         let reply = self.0.call(Path::Connections, user, bearer).await?;
         let status = reply.status();
         if !status.is_success() {
-            return Err(call_fault("connections", reply).await);
+            return Err(call_fault("connections", reply, bearer).await);
         }
         let (end, body) = read(reply, seat, room).await;
         match end {
@@ -168,10 +172,14 @@ impl Source {
         }
     }
 
-    /// Asks for a user's own access token, with the user's name and password.
-    pub async fn user_token(&self, username: &str, password: &str) -> Result<UserToken, CallFault> {
-        let endpoint = self.0.endpoint.as_ref().ok_or_else(no_credential)?;
-        Ok(endpoint.request(&self.0.wire, Grant::Password { username, password }).await?)
+    /// Forgets the token that was given for the user's name and password, if there is one.
+    pub fn forget(&self, user: &UserId) {
+        self.0.users.forget(user);
+    }
+
+    /// What tokens for users' names and passwords cost.
+    pub fn token_pace(&self) -> TokenPace {
+        self.0.users.pace()
     }
 
     /// Looks whether anyone answers, and whether the client credential is good.
@@ -179,19 +187,13 @@ impl Source {
         let inner = &*self.0;
         let api = match inner.send(Path::Queue(&QueueId::from(NO_QUEUE)), None, None).await {
             Ok(reply) if reply.status().is_redirection() || reply.status().is_server_error() => {
-                Err(call_fault("the api", reply).await)
+                Err(call_fault("the api", reply, Bearer::Client).await)
             }
             Ok(reply) => Ok(reply.status().as_u16()),
             Err(unanswered) => Err(unanswered.into()),
         };
         let token = match &inner.endpoint {
-            Some(endpoint) => Some(
-                endpoint
-                    .request(&inner.wire, Grant::Client)
-                    .await
-                    .map(|token| token.expires_in)
-                    .map_err(CallFault::from),
-            ),
+            Some(endpoint) => Some(endpoint.try_out(&inner.wire).await.map_err(CallFault::from)),
             None => None,
         };
         Checked { api, token }
@@ -211,26 +213,57 @@ impl Inner {
         user: &UserId,
         bearer: Bearer<'_>,
     ) -> Result<Reply, Unanswered> {
-        let token = match bearer {
-            Bearer::Token(token) => {
-                let authorization = header(token).ok_or(Unanswered::NoCredential)?;
-                return self.send(path, Some(authorization), None).await;
+        match bearer {
+            Bearer::Token { access_token, .. } => {
+                let authorization = header(access_token)
+                    .ok_or_else(|| unsendable(Refusal::AccessToken, "no header can hold it"))?;
+                self.send(path, Some(authorization), None).await
             }
-            Bearer::Client => self.client_token().await?,
-        };
-        let reply = self.send(path, Some(token.authorization.clone()), Some(user)).await?;
-        let refused = reply.status().as_u16() == 401 && !self.dead_statuses.contains(&401);
-        if !refused || !self.token.discard(&token) {
-            return Ok(reply);
+            Bearer::Password { username, password } => {
+                let token = self.user_token(user, username, password).await?;
+                let reply = self.send(path, Some(token.authorization.clone()), None).await?;
+                if !self.is_unauthorized(&reply) {
+                    return Ok(reply);
+                }
+                drop(reply);
+                self.users.discard(user, &token);
+                let token = self.user_token(user, username, password).await?;
+                self.send(path, Some(token.authorization.clone()), None).await
+            }
+            Bearer::Client => {
+                let token = self.client_token().await?;
+                let reply = self.send(path, Some(token.authorization.clone()), Some(user)).await?;
+                if !self.is_unauthorized(&reply) || !self.token.discard(&token) {
+                    return Ok(reply);
+                }
+                drop(reply);
+                let token = self.client_token().await?;
+                self.send(path, Some(token.authorization.clone()), Some(user)).await
+            }
         }
-        drop(reply);
-        let token = self.client_token().await?;
-        self.send(path, Some(token.authorization.clone()), Some(user)).await
     }
 
-    async fn client_token(&self) -> Result<Arc<super::token::Token>, Unanswered> {
-        let endpoint = self.endpoint.as_ref().ok_or(Unanswered::NoCredential)?;
-        self.token.current(&self.wire, endpoint).await.map_err(Unanswered::NoToken)
+    fn is_unauthorized(&self, reply: &Reply) -> bool {
+        reply.status().as_u16() == 401 && !self.dead_statuses.contains(&401)
+    }
+
+    async fn client_token(&self) -> Result<Arc<Token>, Unanswered> {
+        self.token.current(&self.wire, self.endpoint()?).await.map_err(Unanswered::NoToken)
+    }
+
+    async fn user_token(
+        &self,
+        user: &UserId,
+        username: &str,
+        password: &str,
+    ) -> Result<Arc<UserToken>, Unanswered> {
+        let endpoint = self.endpoint()?;
+        let token = self.users.current(user, username, password, &self.wire, endpoint).await;
+        token.map_err(Unanswered::NoToken)
+    }
+
+    fn endpoint(&self) -> Result<&TokenEndpoint, Unanswered> {
+        self.endpoint.as_ref().ok_or_else(|| unsendable(Refusal::Client, "none are configured"))
     }
 
     async fn send(
@@ -251,7 +284,8 @@ impl Inner {
         }
         let user = match user {
             Some(user) => {
-                self.naming.name(user, &mut text).map_err(|_| Unanswered::NoCredential)?
+                let named = self.naming.name(user, &mut text);
+                named.map_err(|_| unsendable(Refusal::Client, "the user cannot be named"))?
             }
             None => None,
         };
@@ -263,7 +297,7 @@ impl Inner {
     }
 
     /// What the answer of a queue means.
-    async fn meaning(&self, reply: Reply, seat: Seat, room: &Room) -> Asked {
+    async fn meaning(&self, reply: Reply, bearer: Bearer<'_>, seat: Seat, room: &Room) -> Asked {
         let status = reply.status().as_u16();
         match status {
             204 | 205 => Asked::Empty,
@@ -276,8 +310,8 @@ impl Inner {
                 }
             }
             status if self.dead_statuses.contains(&status) => Asked::Dead { status },
-            401 => Asked::Unauthorized,
-            403 => Asked::Forbidden,
+            401 => Asked::Unauthorized(Refused { what: refused_with(bearer), how: "401".into() }),
+            403 => Asked::Forbidden(Refused { what: Refusal::Scope, how: "403".into() }),
             429 => Asked::Throttled { retry_after: reply.retry_after() },
             status => Asked::ServerError { status, retry_after: reply.retry_after() },
         }
@@ -288,7 +322,9 @@ impl Unanswered {
     /// Without a token nothing was sent to the queue.
     fn into_asked(self, queue: &QueueId) -> Asked {
         match self {
-            Self::NoCredential | Self::NoToken(TokenFault::Refused { .. }) => Asked::Unauthorized,
+            Self::NoCredential(refused) | Self::NoToken(TokenFault::Refused(refused)) => {
+                Asked::Unauthorized(refused)
+            }
             Self::NoToken(TokenFault::Throttled { retry_after }) => {
                 Asked::Throttled { retry_after }
             }
@@ -314,7 +350,7 @@ impl From<Unanswered> for CallFault {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
             Unanswered::NoToken(fault) => fault.into(),
-            Unanswered::NoCredential => Self::Refused { status: 401, code: String::new() },
+            Unanswered::NoCredential(refused) => Self::Refused(refused),
             Unanswered::Wire(WireFault::Timeout { .. }) => {
                 Self::Retry { what: "the api did not answer in time".to_owned() }
             }
@@ -325,18 +361,31 @@ impl From<Unanswered> for CallFault {
     }
 }
 
-fn no_credential() -> CallFault {
-    CallFault::Unusable {
-        what: "tokens cannot be asked for; set linxo.client_id and linxo.client_secret_file"
-            .to_owned(),
+fn unsendable(what: Refusal, how: &str) -> Unanswered {
+    Unanswered::NoCredential(Refused { what, how: how.to_owned() })
+}
+
+/// What it is that a 401 of the source refuses.
+fn refused_with(bearer: Bearer<'_>) -> Refusal {
+    match bearer {
+        Bearer::Token { expires_at: Some(at), .. } if at <= Timestamp::now() => {
+            Refusal::ExpiredAccessToken
+        }
+        Bearer::Token { .. } => Refusal::AccessToken,
+        Bearer::Password { .. } => Refusal::UserToken,
+        Bearer::Client => Refusal::Client,
     }
 }
 
 /// What an error status of a call means.
-async fn call_fault(call: &str, reply: Reply) -> CallFault {
+async fn call_fault(call: &str, reply: Reply, bearer: Bearer<'_>) -> CallFault {
     let status = reply.status().as_u16();
     match status {
-        401 | 403 => CallFault::Refused { status, code: error_code(reply).await },
+        401 | 403 => {
+            let what = if status == 401 { refused_with(bearer) } else { Refusal::Scope };
+            let how = format!("{status}{}", error_code(reply).await);
+            CallFault::Refused(Refused { what, how })
+        }
         429 => CallFault::Throttled { retry_after: reply.retry_after() },
         408 | 425 | 500.. => CallFault::Retry { what: format!("{call} answered {status}") },
         _ => CallFault::Unusable {

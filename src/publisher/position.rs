@@ -8,7 +8,7 @@
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::ids::JournalId;
+use crate::ids::{JournalId, Timestamp};
 use crate::kafka::{self, Clients, ReadError};
 use crate::record::{Decoder, RecordError, Topics};
 
@@ -19,6 +19,8 @@ pub struct Position {
     pub number: u64,
     /// The process that wrote the mark; none when there is no mark.
     pub incarnation: Option<String>,
+    /// Until when that process had asked its queues.
+    pub asked_until: Timestamp,
 }
 
 /// Why a position could not be read.
@@ -48,5 +50,5 @@ pub(super) fn read(
     let Some(mark) = mark else { return Ok(Position::default()) };
     let mark = decoder.read().unwrap_or_else(PoisonError::into_inner).own_journal_mark(&mark)?;
     let number = u64::try_from(mark.position).unwrap_or(0);
-    Ok(Position { number, incarnation: Some(mark.incarnation) })
+    Ok(Position { number, incarnation: Some(mark.incarnation), asked_until: mark.asked_until })
 }

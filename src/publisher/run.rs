@@ -69,6 +69,7 @@ pub(super) async fn run(
     };
     let position = publishing.reconnect(&feed, &mut controls).await?;
     publishing.last_number = position.number;
+    publishing.settings.pulse.resume(position.asked_until);
     feed.begin(position.number)?;
     publishing.found = Some(position.clone());
     // whoever started us may have been stopped meanwhile

@@ -168,6 +168,11 @@ impl QueueState {
         self.subscription_id == *subscription && owner_epoch >= self.rows_from
     }
 
+    /// Whether no other journal's rows were published into it.
+    pub fn is_continued(&self) -> bool {
+        self.rows_from == 0
+    }
+
     /// Nothing is known of the queue yet: it has taken the place of another.
     pub fn forget_queue(&mut self) {
         self.last_event_id = None;

@@ -96,14 +96,21 @@ impl Bridge for Directory {
                     expires_at,
                 }
             }
-            CredentialRequest::Client if self.shared.has_client_credential => Credential::Client,
-            CredentialRequest::Client => {
+            // tokens are asked for in the name of both, the user and the bridge
+            CredentialRequest::Password { .. } | CredentialRequest::Client
+                if !self.shared.has_client_credential =>
+            {
                 return Err(Unserved::InvalidCredential {
                     what: "the bridge has no client credentials, set linxo.client_id and \
                            linxo.client_secret_file"
                         .to_owned(),
                 });
             }
+            CredentialRequest::Password { username, password } => Credential::Password {
+                username: Secret::from(username.as_str()),
+                password: Secret::from(password.as_str()),
+            },
+            CredentialRequest::Client => Credential::Client,
         };
         let adopt = request.queue_id;
         self.call(&user.clone(), |reply| Command::Put { user, credential, adopt, reply }).await

@@ -132,6 +132,7 @@ impl Fleet {
                     if let Ok(Some(loading)) = loaded {
                         self.adopt(loading).await;
                     }
+                    self.note_progress();
                 }
                 Some(adopted) = self.adopting.join_next() => {
                     if let Ok(Some(adopted)) = adopted {
@@ -162,9 +163,9 @@ impl Fleet {
                     tracing::info!(partitions = partitions.len(), "partitions granted");
                 }
                 self.count(RebalanceKind::Granted, partitions.len());
-                let ended = self.let_go_of_unsure();
+                self.let_go_of_lost(&partitions);
                 if !partitions.is_empty() {
-                    self.load(partitions, ended);
+                    self.load(partitions);
                 }
             }
             Decision::Revoked(partitions, done) => {
@@ -191,38 +192,18 @@ impl Fleet {
         self.share_budget();
     }
 
-    /// Ends the workers of partitions that were lost: the group has answered. Tells when they have.
-    fn let_go_of_unsure(&mut self) -> oneshot::Receiver<()> {
-        let (unsure, at_work): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.workers)
-            .into_iter()
-            .partition(|(_, at_work)| at_work.is_unsure);
-        self.workers = at_work;
-        let mut tasks = Vec::new();
-        for (partition, at_work) in unsure {
-            self.directory.strike(partition, &at_work.commands);
-            // a worker that has ended needs no word
-            at_work.orders.send(Order::Stop).ok();
-            tasks.push((partition, at_work.token, at_work.task));
-        }
-        let publisher = self.publisher.clone();
-        let (end, ended) = oneshot::channel();
-        self.ending.spawn(async move {
-            for (partition, token, task) in tasks {
-                if let Err(error) = task.await {
-                    tracing::error!(partition, %error, "worker ended badly");
-                }
-                if publisher.send(Control::Release { partition, token }).await.is_err() {
-                    tracing::debug!(partition, "the publisher has ended");
-                }
-            }
-            // nobody waits when nothing was granted
-            end.send(()).ok();
+    /// Ends the workers of partitions that were lost and are not given back: the group has answered.
+    fn let_go_of_lost(&mut self, granted: &[(i32, u64)]) {
+        let lost = self.workers.iter().filter(|(partition, at_work)| {
+            at_work.is_unsure && !granted.iter().any(|(given, _)| given == *partition)
         });
-        ended
+        let lost: Vec<(i32, u64)> =
+            lost.map(|(partition, at_work)| (*partition, at_work.token)).collect();
+        self.let_go(&lost, None);
     }
 
-    /// Reads partitions in the background, for as long as their grant holds, once `after` is told.
-    fn load(&mut self, partitions: Vec<(i32, u64)>, after: oneshot::Receiver<()>) {
+    /// Reads partitions in the background, for as long as their grant holds.
+    fn load(&mut self, partitions: Vec<(i32, u64)>) {
         let granted = Instant::now();
         let (clients, topics) = (self.clients.clone(), self.topics.clone());
         let decoder = Arc::clone(&self.decoder);
@@ -236,8 +217,6 @@ impl Fleet {
         ));
         let journal = self.directory.shared.journal.clone();
         self.loading.spawn(async move {
-            // an end without a word is an end
-            drop(after.await);
             loop {
                 let wanted: Vec<(i32, u64)> = partitions
                     .iter()
@@ -290,6 +269,19 @@ impl Fleet {
             if self.publisher.send(adopt).await.is_err() {
                 // the publisher has ended, and so does the service
                 return;
+            }
+            // who kept the queues alive meanwhile knows more of them than the topics
+            if let Some(at_work) = self.workers.get_mut(&partition)
+                && at_work.is_unsure
+                && at_work
+                    .commands
+                    .send(Command::Renew { users: loaded.users.clone() })
+                    .await
+                    .is_ok()
+            {
+                at_work.is_unsure = false;
+                at_work.token = token;
+                continue;
             }
             let journal = self.outside.journal.clone();
             self.adopting.spawn(async move {
@@ -347,7 +339,10 @@ impl Fleet {
     fn let_go(&mut self, partitions: &[(i32, u64)], done: Option<std::sync::mpsc::Sender<()>>) {
         let mut tasks = Vec::new();
         for (partition, token) in partitions {
-            if self.workers.get(partition).is_some_and(|at_work| at_work.token == *token)
+            if self
+                .workers
+                .get(partition)
+                .is_some_and(|at_work| at_work.token == *token || at_work.is_unsure)
                 && let Some(at_work) = self.workers.remove(partition)
             {
                 self.directory.strike(*partition, &at_work.commands);

@@ -23,7 +23,7 @@ use crate::credential::{KeyFault, KeyRing};
 use crate::event::Redaction;
 use crate::journal::{Folder, Journal, JournalError, JournalSettings};
 use crate::kafka::{Clients, Reach};
-use crate::linxo::{self, Room, Source, SourceError, SourceSettings};
+use crate::linxo::{self, Room, Source, SourceError, SourceSettings, TokenNews, TokenObserver};
 use crate::metrics::{Metrics, MetricsError};
 use crate::publisher::{self, Limits, Pen, PublisherError, PublisherSettings};
 use crate::pulse::Pulse;
@@ -119,7 +119,14 @@ pub async fn serve(
     let ownership = Arc::new(Ownership::default());
     let clients = Clients::new(&config.kafka);
     let topics = Topics::new(&config.topics.prefix, &config.topics.actions);
-    let source = source(&config, &metrics)?;
+    let budget = Budget::new(config.polling.max_in_flight);
+    let source = source(&config, {
+        let (metrics, budget) = (Arc::clone(&metrics), budget.clone());
+        Arc::new(move |news| match news {
+            TokenNews::Asking => budget.charge(),
+            TokenNews::Answered(outcome) => metrics.token_request(outcome),
+        })
+    })?;
     let registry = registry(&config, &metrics)?;
     let reach = Reach::new(&clients, &topics.subscriptions)?;
 
@@ -167,6 +174,7 @@ pub async fn serve(
         &topics,
         registry.as_ref(),
         source,
+        budget,
         reach,
         &directory,
         &metrics,
@@ -204,6 +212,7 @@ async fn start(
     topics: &Topics,
     registry: Option<&Registry>,
     source: Source,
+    budget: Budget,
     reach: Reach,
     directory: &Directory,
     metrics: &Arc<Metrics>,
@@ -256,7 +265,6 @@ async fn start(
             return Err(ServiceError::PublisherGone);
         }
     }
-    let budget = Budget::new(config.polling.max_in_flight);
     let outside = Outside {
         source,
         room,
@@ -407,8 +415,7 @@ pub(super) async fn shape(
 }
 
 /// The source client of a configuration.
-pub fn source(config: &Config, metrics: &Arc<Metrics>) -> Result<Source, ServiceError> {
-    let metrics = Arc::clone(metrics);
+pub fn source(config: &Config, observer: TokenObserver) -> Result<Source, ServiceError> {
     let settings = SourceSettings {
         api_url: config.linxo.api_url.clone(),
         auth_url: config.linxo.auth_url.clone().unwrap_or_else(|| config.linxo.api_url.clone()),
@@ -427,7 +434,7 @@ pub fn source(config: &Config, metrics: &Arc<Metrics>) -> Result<Source, Service
         dead_statuses: config.linxo.dead_statuses.clone(),
         max_in_flight: config.polling.max_in_flight,
     };
-    Ok(Source::new(settings, Arc::new(move |outcome| metrics.token_request(outcome)))?)
+    Ok(Source::new(settings, observer)?)
 }
 
 /// The registry client of a configuration; none when none is configured.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::outside::{Outside, bearer};
 use super::question::ask_with;
 use super::step::{Came, Question};
-use crate::admin::{PutDone, Unserved};
+use crate::admin::{CredentialKind, PutDone, Unserved};
 use crate::credential::Credential;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{QueueId, Timestamp};
@@ -47,7 +47,7 @@ pub(super) async fn subscribe(
         user_id: of.user.clone(),
         subscription_id: of.subscription_id.clone(),
         queue_id: queue.clone(),
-        credential_kind: kind_of(credential).to_owned(),
+        credential_kind: kind_of(credential).as_str().to_owned(),
         sealed_credential: sealed,
         created_at: now,
         updated_at: now,
@@ -75,7 +75,9 @@ pub(super) async fn change(
     if !outside.reach.is_there().await {
         return Err(Unserved::KafkaAway);
     }
-    subscription.credential_kind = kind_of(credential).to_owned();
+    // a token that was given for the old credential serves no longer
+    outside.source.forget(&question.of.user);
+    subscription.credential_kind = kind_of(credential).as_str().to_owned();
     subscription.sealed_credential = outside.seal(&question.of.user, credential)?;
     subscription.updated_at = Timestamp::now();
     let adopt = adopt.filter(|queue| *queue != question.queue);
@@ -92,7 +94,7 @@ pub(super) async fn change(
     };
     // the old queue is asked once more, with the new credential, and then forgotten
     let slot = outside.budget.take(Class::Urgent).await;
-    let last = ask_with(outside, &question, Some(credential), slot.ok()).await;
+    let last = ask_with(outside, &question, Ok(credential), slot.ok()).await;
     done.queue_id = queue.clone();
     if let Came::Asked { outcome, listing, .. } = &last
         && outcome.is_answer()
@@ -124,20 +126,24 @@ pub(super) async fn remove(outside: &Outside, of: RowOf) -> Result<(), Unserved>
     if !outside.reach.is_there().await {
         return Err(Unserved::KafkaAway);
     }
-    outside.journal.keep(of, Change::Removed).await.map_err(unsettled)
+    let user = of.user.clone();
+    outside.journal.keep(of, Change::Removed).await.map_err(unsettled)?;
+    outside.source.forget(&user);
+    Ok(())
 }
 
-fn kind_of(credential: &Credential) -> &'static str {
+fn kind_of(credential: &Credential) -> CredentialKind {
     match credential {
-        Credential::AccessToken { .. } => "access_token",
-        Credential::Client => "client",
+        Credential::AccessToken { .. } => CredentialKind::AccessToken,
+        Credential::Password { .. } => CredentialKind::Password,
+        Credential::Client => CredentialKind::Client,
     }
 }
 
 fn unserved(fault: CallFault) -> Unserved {
     let what = fault.to_string();
     match fault {
-        CallFault::Refused { .. } => Unserved::CredentialRefused { what },
+        CallFault::Refused(_) => Unserved::CredentialRefused { what },
         CallFault::Throttled { .. } | CallFault::Retry { .. } => Unserved::SourceAway { what },
         CallFault::Unusable { .. } => Unserved::SourceUnusable { what },
     }

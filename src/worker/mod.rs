@@ -376,6 +376,7 @@ impl Worker {
         self.hurry();
         let (now, wall) = (Instant::now(), Timestamp::now());
         let mut census = Census::default();
+        let tokens = self.outside.source.token_pace();
         let mut required = 0.0;
         let mut asked_until = now;
         for queue in self.queues.iter().flatten() {
@@ -383,7 +384,7 @@ impl Worker {
                 asked_until = asked_until.min(queue.due);
             }
             queue.count(&mut census, now, wall, &self.outside.pace);
-            required += queue.required_rate(now, &self.outside.pace);
+            required += queue.required_rate(now, &self.outside.pace, &tokens);
         }
         self.outside.budget.require(self.granted.partition, required);
         self.outside.metrics.census(self.granted.partition, Some(census));

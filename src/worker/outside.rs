@@ -16,7 +16,7 @@ use crate::credential::{Credential, KeyRing};
 use crate::ids::UserId;
 use crate::journal::{Change, Journal, RowOf, Unsettled};
 use crate::kafka::Reach;
-use crate::linxo::{Bearer, Room, Source};
+use crate::linxo::{Bearer, Refusal, Refused, Room, Source};
 use crate::metrics::Metrics;
 use crate::publisher::Control;
 use crate::pulse::Pulse;
@@ -54,17 +54,18 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// Opens a credential; none when no key opens it, which only the key file can mend.
-    pub(super) fn open(&self, user: &UserId, credential: &HeldCredential) -> Option<Credential> {
+    /// Opens a credential; when no key opens it, it is as good as refused until it is put anew.
+    pub(super) fn open(
+        &self,
+        user: &UserId,
+        credential: &HeldCredential,
+    ) -> Result<Credential, Refused> {
         match credential {
-            HeldCredential::Client => Some(Credential::Client),
-            HeldCredential::Sealed(sealed) => match self.keys.open(user, sealed) {
-                Ok(opened) => Some(opened),
-                Err(error) => {
-                    tracing::error!(%user, %error, "credential cannot be opened");
-                    None
-                }
-            },
+            HeldCredential::Client => Ok(Credential::Client),
+            HeldCredential::AccessToken(sealed) | HeldCredential::Password(sealed) => {
+                let sealed = self.keys.open(user, sealed);
+                sealed.map_err(|error| Refused { what: Refusal::Sealed, how: error.to_string() })
+            }
         }
     }
 
@@ -98,7 +99,12 @@ impl Outside {
 
 pub(super) fn bearer(credential: &Credential) -> Bearer<'_> {
     match credential {
-        Credential::AccessToken { access_token, .. } => Bearer::Token(access_token.expose()),
+        Credential::AccessToken { access_token, expires_at } => {
+            Bearer::Token { access_token: access_token.expose(), expires_at: *expires_at }
+        }
+        Credential::Password { username, password } => {
+            Bearer::Password { username: username.expose(), password: password.expose() }
+        }
         Credential::Client => Bearer::Client,
     }
 }

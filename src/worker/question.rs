@@ -18,19 +18,19 @@ use crate::event;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, QueueId, Timestamp};
 use crate::journal::{Answer, AnswerKind, Asking, Change, Lost, RowOf};
-use crate::linxo::{Asked, CallFault};
+use crate::linxo::{Asked, CallFault, Refused};
 use crate::metrics::DeadLetterReason;
 use crate::sabotage::{self, CrashPoint};
 
 pub(super) async fn ask(outside: &Outside, question: &Question, slot: Option<Slot>) -> Came {
     let opened = outside.open(&question.of.user, &question.credential);
-    ask_with(outside, question, opened.as_ref(), slot).await
+    ask_with(outside, question, opened.as_ref().map_err(Refused::clone), slot).await
 }
 
 pub(super) async fn ask_with(
     outside: &Outside,
     question: &Question,
-    credential: Option<&Credential>,
+    credential: Result<&Credential, Refused>,
     slot: Option<Slot>,
 ) -> Came {
     let started = Instant::now();
@@ -43,13 +43,13 @@ pub(super) async fn ask_with(
     };
     let Some(written) = outside.journal.enter(&asking) else { return Came::NotAsked };
     let asked = match credential {
-        Some(opened) => {
+        Ok(opened) => {
             let bearer = bearer(opened);
             let asking =
                 outside.source.ask(&question.of.user, bearer, &question.queue, &outside.room);
             asking.await
         }
-        None => Asked::Unauthorized,
+        Err(refused) => Asked::Unauthorized(refused),
     };
     sabotage::pass(CrashPoint::AfterGet);
     let outcome = asked.outcome();
@@ -70,6 +70,7 @@ pub(super) async fn ask_with(
     let mut sign = None;
     let mut next_id = None;
     let mut is_suspect = false;
+    let mut refused = None;
     let change = match asked {
         Asked::Events(body) => {
             let body = body.into_bytes();
@@ -100,11 +101,11 @@ pub(super) async fn ask_with(
             retry_after = pause;
             None
         }
-        Asked::Empty
-        | Asked::EmptyList
-        | Asked::Dead { .. }
-        | Asked::Unauthorized
-        | Asked::Forbidden => None,
+        Asked::Empty | Asked::EmptyList | Asked::Dead { .. } => None,
+        Asked::Unauthorized(why) | Asked::Forbidden(why) => {
+            refused = Some(why);
+            None
+        }
         Asked::Timeout { sent } | Asked::TransportError { sent } => {
             if !sent {
                 // nothing reached the source, so nothing can have been removed
@@ -152,7 +153,7 @@ pub(super) async fn ask_with(
     }
     // only now: what is under way is bounded, and so is what waits for the disk
     drop(slot);
-    Came::Asked { outcome, started, started_at, retry_after, listing, sign, suspicion }
+    Came::Asked { outcome, started, started_at, retry_after, listing, sign, suspicion, refused }
 }
 
 /// What an answered question says of a suspicion: a gap, that it is unfounded, or nothing yet.
@@ -175,8 +176,9 @@ pub(super) async fn replace(
     mut lost: Lost,
     slot: Option<Slot>,
 ) -> Came {
-    let Some(opened) = outside.open(&of.user, credential) else {
-        return Came::Failed(CallFault::Refused { status: 401, code: String::new() });
+    let opened = match outside.open(&of.user, credential) {
+        Ok(opened) => opened,
+        Err(refused) => return Came::Failed(CallFault::Refused(refused)),
     };
     let subscribed = outside.source.subscribe(&of.user, bearer(&opened)).await;
     let queue = match subscribed {
@@ -197,8 +199,9 @@ pub(super) async fn list(
     (gap, queue, generation): (GapId, QueueId, i32),
     slot: Option<Slot>,
 ) -> Came {
-    let Some(opened) = outside.open(&of.user, credential) else {
-        return Came::Unlisted(CallFault::Refused { status: 401, code: String::new() });
+    let opened = match outside.open(&of.user, credential) {
+        Ok(opened) => opened,
+        Err(refused) => return Came::Unlisted(CallFault::Refused(refused)),
     };
     let asked_at = Timestamp::now();
     let listed = outside.source.connections(&of.user, bearer(&opened), &outside.room).await;

@@ -16,7 +16,7 @@ use crate::credential::{Credential, SealedCredential};
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, QueueId, Timestamp};
 use crate::journal::{Lost, RowOf};
-use crate::linxo::CallFault;
+use crate::linxo::{CallFault, Refused};
 use crate::metrics::PollOutcome;
 use crate::subscription::Subscription;
 
@@ -25,17 +25,31 @@ use crate::subscription::Subscription;
 pub(super) enum HeldCredential {
     /// The bridge's own; nothing to open.
     Client,
-    /// The user's, sealed.
-    Sealed(Arc<SealedCredential>),
+    /// The user's token, sealed.
+    AccessToken(Arc<SealedCredential>),
+    /// The user's name and password, sealed.
+    Password(Arc<SealedCredential>),
 }
 
 impl HeldCredential {
     pub(super) fn of(subscription: &Subscription) -> Self {
-        if subscription.credential_kind == CredentialKind::Client.as_str() {
-            Self::Client
+        let kind = &subscription.credential_kind;
+        if kind == CredentialKind::Client.as_str() {
+            return Self::Client;
+        }
+        let sealed = SealedCredential::from(subscription.sealed_credential.clone());
+        if kind == CredentialKind::Password.as_str() {
+            Self::Password(Arc::new(sealed))
         } else {
-            let sealed = SealedCredential::from(subscription.sealed_credential.clone());
-            Self::Sealed(Arc::new(sealed))
+            Self::AccessToken(Arc::new(sealed))
+        }
+    }
+
+    pub(super) fn kind(&self) -> CredentialKind {
+        match self {
+            Self::Client => CredentialKind::Client,
+            Self::AccessToken(_) => CredentialKind::AccessToken,
+            Self::Password(_) => CredentialKind::Password,
         }
     }
 }
@@ -141,6 +155,8 @@ pub(super) enum Came {
         /// Whether a synchronization was seen to start (true) or end (false), or to go on.
         sign: Option<bool>,
         suspicion: Suspicion,
+        /// Why the user is blocked.
+        refused: Option<Refused>,
     },
     /// The question could not be written down, so it was not asked.
     NotAsked,

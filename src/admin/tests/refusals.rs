@@ -124,10 +124,38 @@ async fn a_wrong_body_is_refused_by_the_name_of_the_field_without_its_value() {
             Some("/topic"),
         ),
         (
-            r#"{"credential":{"type":"password","username":"hush","password":"hush"}}"#.to_owned(),
+            r#"{"credential":{"type":"password","username":"hush"}}"#.to_owned(),
             422,
-            "credential-not-served",
-            Some("/credential/type"),
+            "invalid-request",
+            Some("/credential/password"),
+        ),
+        (
+            r#"{"credential":{"type":"password","username":"","password":"hush"}}"#.to_owned(),
+            422,
+            "invalid-request",
+            Some("/credential/username"),
+        ),
+        (
+            r#"{"credential":{"type":"password","username":"hush","password":7}}"#.to_owned(),
+            422,
+            "invalid-request",
+            Some("/credential/password"),
+        ),
+        (
+            format!(
+                r#"{{"credential":{{"type":"password","username":"u","password":"{}"}}}}"#,
+                "hush".repeat(1025)
+            ),
+            422,
+            "invalid-request",
+            Some("/credential/password"),
+        ),
+        (
+            r#"{"credential":{"type":"password","username":"u","password":"p","more":"hush"}}"#
+                .to_owned(),
+            422,
+            "invalid-request",
+            Some("/credential/more"),
         ),
     ];
     for (body, status, name, pointer) in cases {

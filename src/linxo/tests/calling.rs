@@ -80,16 +80,13 @@ async fn subscribing_gives_the_queue_of_the_location() {
     .await;
     let source = source(&fake.url);
     let user = UserId::from("u1");
-    let subscribe = async |token| source.subscribe(&user, Bearer::Token(token)).await;
+    let subscribe = async |token| source.subscribe(&user, own(token)).await;
     assert_eq!(subscribe("relative").await, Ok(QueueId::from("Q1")));
     assert_eq!(subscribe("absolute").await, Ok(QueueId::from("Q1")));
     assert_eq!(subscribe("encoded").await, Ok(QueueId::from("a/b")));
     assert!(matches!(subscribe("other").await, Err(CallFault::Unusable { .. })));
     assert!(matches!(subscribe("missing").await, Err(CallFault::Unusable { .. })));
-    assert_eq!(
-        subscribe("refused").await,
-        Err(CallFault::Refused { status: 403, code: String::new() })
-    );
+    assert_eq!(subscribe("refused").await, Err(CallFault::Refused(refused(Refusal::Scope, "403"))));
     let retry_after = Some(Duration::from_secs(3));
     assert_eq!(subscribe("throttled").await, Err(CallFault::Throttled { retry_after }));
     assert!(matches!(subscribe("down").await, Err(CallFault::Retry { .. })));
@@ -116,7 +113,7 @@ async fn connections_come_as_received() {
     .await;
     let source = source(&fake.url);
     let (user, room) = (UserId::from("u1"), Room::new(1, 2000, 1000));
-    let list = async |token| source.connections(&user, Bearer::Token(token), &room).await;
+    let list = async |token| source.connections(&user, own(token), &room).await;
     assert_eq!(list("list").await.unwrap().into_bytes(), br#"[{"id":"1"}]"#);
     assert_eq!(list("none").await.unwrap().into_bytes(), b"[]");
     assert_eq!(list("wrapped").await.unwrap().into_bytes(), br#"{"connections":[{}]}"#);
@@ -124,27 +121,6 @@ async fn connections_come_as_received() {
     assert!(matches!(list("long").await, Err(CallFault::Unusable { .. })));
     assert!(matches!(list("down").await, Err(CallFault::Retry { .. })));
     assert_eq!(fake.seen.lock().unwrap()[0].path, "/v2.1/connections");
-}
-
-#[tokio::test]
-async fn a_users_token_is_given_for_name_and_password() {
-    let fake = Fake::start(|seen| {
-        if seen.body.contains("right") {
-            token("users-own")
-        } else {
-            (StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#).into_response()
-        }
-    })
-    .await;
-    let source = source(&fake.url);
-    let given = source.user_token("ann", "right").await.unwrap();
-    assert_eq!(given.access_token.as_str(), "users-own");
-    assert_eq!(given.expires_in, Some(Duration::from_secs(3600)));
-    let request: serde_json::Value =
-        serde_json::from_str(&fake.seen.lock().unwrap()[0].body).unwrap();
-    assert_eq!((&request["grant_type"], &request["username"]), (&"password".into(), &"ann".into()));
-    let fault = source.user_token("ann", "wrong").await.unwrap_err();
-    assert_eq!(fault, CallFault::Refused { status: 400, code: ": invalid_grant".to_owned() });
 }
 
 #[tokio::test]
@@ -169,9 +145,8 @@ async fn nothing_printed_names_a_user_or_a_secret() {
     let printed = format!("{settings:?}");
     settings.client_secret = None;
     let source = Source::new(settings, Arc::new(|_| {})).unwrap();
-    let inner_fault =
-        source.subscribe(&UserId::from("ann-private"), Bearer::Token("hush-token")).await;
-    let printed = format!("{printed} {source:?} {inner_fault:?} {:?}", Bearer::Token("hush-token"));
+    let inner_fault = source.subscribe(&UserId::from("ann-private"), own("hush-token")).await;
+    let printed = format!("{printed} {source:?} {inner_fault:?} {:?}", own("hush-token"));
     assert!(printed.contains("cannot be reached"), "{printed}");
     for secret in ["hush", "ann-private", "http:"] {
         assert!(!printed.contains(secret), "{secret} in {printed}");

@@ -2,6 +2,7 @@
 
 mod asking;
 mod calling;
+mod passwords;
 mod tokens;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -144,7 +145,16 @@ async fn ask(source: &Source, queue: &str) -> Asked {
 }
 
 async fn ask_in(source: &Source, queue: &str, room: &Room) -> Asked {
-    source.ask(&UserId::from("u1"), Bearer::Token("users-own"), &QueueId::from(queue), room).await
+    source.ask(&UserId::from("u1"), own("users-own"), &QueueId::from(queue), room).await
+}
+
+/// A user's own token, of which nobody said when it ends.
+fn own(access_token: &str) -> Bearer<'_> {
+    Bearer::Token { access_token, expires_at: None }
+}
+
+fn refused(what: Refusal, how: &str) -> Refused {
+    Refused { what, how: how.to_owned() }
 }
 
 async fn ask_as_client(source: &Source) -> Asked {

@@ -11,9 +11,11 @@ async fn a_hundred_askers_share_one_token_request() {
     .await;
     let counted = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&counted);
-    let observer: TokenObserver = Arc::new(move |outcome| {
-        assert_eq!(outcome, TokenOutcome::Ok);
-        count.fetch_add(1, Ordering::SeqCst);
+    let observer: TokenObserver = Arc::new(move |news| match news {
+        TokenNews::Asking => {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        TokenNews::Answered(outcome) => assert_eq!(outcome, TokenOutcome::Ok),
     });
     let source = Source::new(settings(&fake.url), observer).unwrap();
     let answers = join_all((0..100).map(|_| ask_as_client(&source))).await;
@@ -56,10 +58,10 @@ async fn a_401_to_the_fresh_token_stands() {
     })
     .await;
     let source = source(&fake.url);
-    assert!(matches!(ask_as_client(&source).await, Asked::Unauthorized));
+    assert!(matches!(ask_as_client(&source).await, Asked::Unauthorized(_)));
     assert_eq!((fake.count("/auth/token"), fake.count("/v2.1/queues/q1")), (2, 2));
     for _ in 0..10 {
-        assert!(matches!(ask_as_client(&source).await, Asked::Unauthorized));
+        assert!(matches!(ask_as_client(&source).await, Asked::Unauthorized(_)));
     }
     assert!(fake.count("/auth/token") <= 3, "no token request for each refusal");
 }
@@ -68,10 +70,10 @@ async fn a_401_to_the_fresh_token_stands() {
 async fn a_401_to_a_users_own_token_is_not_repeated() {
     let fake = Fake::start(|_| StatusCode::UNAUTHORIZED.into_response()).await;
     let source = source(&fake.url);
-    assert!(matches!(ask(&source, "q1").await, Asked::Unauthorized));
+    assert!(matches!(ask(&source, "q1").await, Asked::Unauthorized(_)));
     assert!(matches!(
-        source.subscribe(&UserId::from("u1"), Bearer::Token("t")).await,
-        Err(CallFault::Refused { status: 401, .. })
+        source.subscribe(&UserId::from("u1"), own("t")).await,
+        Err(CallFault::Refused(why)) if why == refused(Refusal::AccessToken, "401")
     ));
     let seen = fake.seen.lock().unwrap();
     assert_eq!(seen.len(), 2);
@@ -87,12 +89,12 @@ async fn a_refused_client_is_not_asked_about_for_every_question() {
     .await;
     let source = source(&fake.url);
     let answers = join_all((0..50).map(|_| ask_as_client(&source))).await;
-    assert!(answers.iter().all(|asked| matches!(asked, Asked::Unauthorized)));
+    assert!(answers.iter().all(|asked| matches!(asked, Asked::Unauthorized(_))));
     assert_eq!((fake.count("/auth/token"), fake.count("/v2.1")), (1, 0));
     let fault = source.subscribe(&UserId::from("u1"), Bearer::Client).await.unwrap_err();
     assert_eq!(
         fault.to_string(),
-        "the credential is refused with 401: invalid_client; give a new one or widen its scope"
+        "the bridge's own client credentials are refused: see linxo.client_id and linxo.client_secret_file (401: invalid_client); give a new one or widen its scope"
     );
 }
 
@@ -114,5 +116,5 @@ async fn trouble_at_the_token_endpoint_says_that_no_question_was_sent() {
     let mut none = settings(&closing);
     none.client_secret = None;
     let asked = ask_as_client(&Source::new(none, Arc::new(|_| {})).unwrap()).await;
-    assert!(matches!(asked, Asked::Unauthorized), "{asked:?}");
+    assert!(matches!(asked, Asked::Unauthorized(_)), "{asked:?}");
 }

@@ -17,13 +17,14 @@ use crate::admin::LastAnswer;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, QueueId, SubscriptionId, Timestamp, UserId};
 use crate::journal::{Lost, RowOf};
-use crate::linxo::CallFault;
+use crate::linxo::{CallFault, Refused};
 use crate::metrics::PollOutcome;
 use crate::queue_state::QueueState;
 use crate::schedule::{Class, Pace, phase_of};
 use crate::subscription::Subscription;
 
 /// A user as the topics have it.
+#[derive(Clone)]
 pub struct Loaded {
     /// The wish.
     pub subscription: Subscription,
@@ -87,7 +88,7 @@ pub(super) struct Queue {
     need: Need,
     /// The gap that was published and is not reconciled yet; further losses until then widen it.
     open_gap: Option<GapId>,
-    blocked: Option<&'static str>,
+    blocked: Option<Box<Refused>>,
     /// Whether the credential was refused since the last answer.
     was_refused: bool,
     /// Events that a question may have removed and that never arrived.
@@ -180,6 +181,18 @@ impl Queue {
         }
     }
 
+    /// Whether nobody else has written since this queue was known here.
+    pub(super) fn is_continued_by(&self, loaded: &Loaded) -> bool {
+        self.subscription_id == loaded.subscription.subscription_id
+            && loaded.state.is_continued()
+            && !self.is_subscribing
+    }
+
+    /// Goes on under another grant of the partition.
+    pub(super) fn renew(&mut self, loaded: &Loaded) {
+        self.owner_epoch = loaded.state.owner_epoch;
+    }
+
     /// Whether the queue waits for no phase: a synchronization may run, or a recovery was begun.
     pub(super) fn is_pressing(&self) -> bool {
         self.active_until.is_some() || self.need != Need::Nothing
@@ -237,8 +250,20 @@ impl Queue {
         let now = Instant::now();
         match came {
             Came::NotAsked => return Next::At(now + pace.no_room()),
-            Came::Asked { outcome, started, started_at, retry_after, listing, sign, suspicion } => {
+            Came::Asked {
+                outcome,
+                started,
+                started_at,
+                retry_after,
+                listing,
+                sign,
+                suspicion,
+                refused,
+            } => {
                 self.last = Some(LastAnswer { at: Timestamp::now(), outcome });
+                if let Some(refused) = refused {
+                    self.block(refused);
+                }
                 self.settle_asked(outcome, started, started_at, now, pace);
                 match suspicion {
                     Suspicion::Same => {}
@@ -266,7 +291,7 @@ impl Queue {
                 self.open_gap = None;
                 self.active_until = Some(now + pace.active_for);
             }
-            Came::Failed(fault) => return self.fail(&fault, now, pace),
+            Came::Failed(fault) => return self.fail(fault, now, pace),
             Came::Unlisted(fault) => self.postpone_listing(&fault, now, pace),
             Came::Subscribed(subscription) => {
                 *self = Self::new(&subscription, subscription.created_at);
@@ -341,8 +366,8 @@ impl Queue {
                     "queue died, making a new one"
                 );
             }
-            PollOutcome::Unauthorized => self.block("the credential is refused (401)"),
-            PollOutcome::Forbidden => self.block("the credential may not read the queue (403)"),
+            // blocked already
+            PollOutcome::Unauthorized | PollOutcome::Forbidden => {}
             // a page in place of a list may come from before the queue, or be the queue's last word
             PollOutcome::Timeout | PollOutcome::TransportError | PollOutcome::Malformed => {
                 self.failures = self.failures.saturating_add(1);
@@ -353,11 +378,11 @@ impl Queue {
         }
     }
 
-    fn fail(&mut self, fault: &CallFault, now: Instant, pace: &Pace) -> Next {
+    fn fail(&mut self, fault: CallFault, now: Instant, pace: &Pace) -> Next {
         self.failures = self.failures.saturating_add(1);
-        let pause = match fault {
-            CallFault::Refused { .. } => {
-                self.block("the credential is refused");
+        let pause = match &fault {
+            CallFault::Refused(refused) => {
+                self.block(refused.clone());
                 return Next::At(now + pace.credential_retry);
             }
             CallFault::Throttled { retry_after: Some(pause) } => {
@@ -379,7 +404,7 @@ impl Queue {
         let Need::Listing { at, failures } = &mut self.need else { return };
         *failures = failures.saturating_add(1);
         let pause = match fault {
-            CallFault::Refused { .. } => pace.credential_retry,
+            CallFault::Refused(_) => pace.credential_retry,
             CallFault::Throttled { retry_after: Some(pause) } => *pause,
             CallFault::Throttled { retry_after: None }
             | CallFault::Retry { .. }
@@ -409,11 +434,11 @@ impl Queue {
         self.active_until = Some(now + pace.active_for);
     }
 
-    fn block(&mut self, reason: &'static str) {
-        if self.blocked.is_none() {
-            tracing::warn!(user = %self.user, queue = %self.queue, reason, "user is blocked");
+    fn block(&mut self, refused: Refused) {
+        if self.blocked.as_ref().is_none_or(|blocked| **blocked != refused) {
+            tracing::warn!(user = %self.user, queue = %self.queue, reason = %refused, "user is blocked");
         }
-        self.blocked = Some(reason);
+        self.blocked = Some(Box::new(refused));
         self.was_refused = true;
         self.failures = 0;
     }

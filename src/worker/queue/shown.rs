@@ -7,8 +7,9 @@
 use tokio::time::Instant;
 
 use super::{Doing, Need, Queue};
-use crate::admin::{CredentialKind, SubscriptionView};
+use crate::admin::SubscriptionView;
 use crate::ids::Timestamp;
+use crate::linxo::TokenPace;
 use crate::metrics::{Census, QueueCondition};
 use crate::schedule::Pace;
 use crate::worker::step::HeldCredential;
@@ -33,11 +34,20 @@ impl Queue {
         }
     }
 
-    /// Questions per second that this queue needs as it is.
-    pub(in crate::worker) fn required_rate(&self, now: Instant, pace: &Pace) -> f64 {
+    /// Requests per second that this queue needs as it is: questions, and tokens to ask them with.
+    pub(in crate::worker) fn required_rate(
+        &self,
+        now: Instant,
+        pace: &Pace,
+        tokens: &TokenPace,
+    ) -> f64 {
         let is_active = self.is_active(now);
         let pause = if is_active { pace.active } else { pace.keep_alive };
-        1.0 / pause.as_secs_f64().max(0.001)
+        let questions = 1.0 / pause.as_secs_f64().max(0.001);
+        match self.credential {
+            HeldCredential::Password(_) => questions + tokens.per_second(pause),
+            HeldCredential::Client | HeldCredential::AccessToken(_) => questions,
+        }
     }
 
     /// What the admin API shows.
@@ -57,14 +67,11 @@ impl Queue {
             partition,
             owner: owner.to_owned(),
             state: self.condition(),
-            blocked_reason: self.blocked.map(str::to_owned),
+            blocked_reason: self.blocked.as_ref().map(ToString::to_string),
             last_answer: self.last,
             headroom: (!matches!(self.need, Need::NewQueue(_))).then(|| self.headroom(now, pace)),
             next_due: (self.doing == Doing::Idle).then_some(Timestamp(wall.0 + next_due)),
-            credential: match self.credential {
-                HeldCredential::Client => CredentialKind::Client,
-                HeldCredential::Sealed(_) => CredentialKind::AccessToken,
-            },
+            credential: self.credential.kind(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::timing::LONGEST_BACKOFF;
 use super::*;
+use crate::linxo::{Refusal, TokenPace};
 use crate::metrics::QueueCondition;
 
 const PACE: Pace = Pace {
@@ -44,7 +45,12 @@ fn quiet() -> Queue {
     queue
 }
 
+fn refused(what: Refusal) -> Refused {
+    Refused { what, how: "401".to_owned() }
+}
+
 fn asked(outcome: PollOutcome) -> Came {
+    let is_refused = matches!(outcome, PollOutcome::Unauthorized | PollOutcome::Forbidden);
     Came::Asked {
         outcome,
         started: Instant::now(),
@@ -53,6 +59,7 @@ fn asked(outcome: PollOutcome) -> Came {
         listing: None,
         sign: None,
         suspicion: Suspicion::Same,
+        refused: is_refused.then(|| refused(Refusal::Password)),
     }
 }
 
@@ -95,6 +102,7 @@ async fn the_end_of_a_synchronization_ends_the_haste() {
         listing: None,
         sign: Some(sign),
         suspicion: Suspicion::Same,
+        refused: None,
     };
     queue.settle(signed(true), &PACE);
     assert!(queue.active_until.is_some());
@@ -140,6 +148,7 @@ async fn a_pause_that_the_source_asks_for_is_kept_until_the_queue_is_in_danger()
         listing: None,
         sign: None,
         suspicion: Suspicion::Same,
+        refused: None,
     };
     assert_eq!(pause(queue.settle(throttled(120), &PACE)).as_secs(), 120);
     assert_eq!(pause(queue.settle(throttled(7200), &PACE)).as_secs(), 600);
@@ -190,12 +199,42 @@ async fn a_refused_user_is_asked_slowly_and_freed_at_once_by_a_new_credential() 
     // it dies meanwhile: the cause is the credential
     queue.settle(asked(PollOutcome::Dead), &PACE);
     assert_eq!(queue.death_cause(&PACE), Cause::CredentialRefused);
-    let refused = CallFault::Refused { status: 401, code: String::new() };
-    assert_eq!(pause(queue.settle(Came::Failed(refused), &PACE)).as_secs(), 60);
+    let fault = CallFault::Refused(refused(Refusal::ExpiredAccessToken));
+    assert_eq!(pause(queue.settle(Came::Failed(fault), &PACE)).as_secs(), 60);
     assert_eq!(queue.condition(), QueueCondition::Blocked);
+    assert_eq!(
+        queue.view(0, "me", &PACE).blocked_reason.as_deref(),
+        Some("linxo refuses the access token, its expires_at is past (401)")
+    );
     let changed = Came::CredentialChanged(Box::new(subscription()));
     assert_eq!(pause(queue.settle(changed, &PACE)), Duration::ZERO);
     assert_ne!(queue.condition(), QueueCondition::Blocked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_endpoint_that_is_away_blocks_nobody_and_is_tried_ever_more_rarely() {
+    let mut queue = quiet();
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let away = CallFault::Retry { what: "away".into() };
+        pauses.push(pause(queue.settle(Came::Failed(away), &PACE)).as_secs());
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    assert_eq!(queue.condition(), QueueCondition::Live);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_with_a_password_needs_requests_for_tokens_too() {
+    let tokens = TokenPace::default();
+    let rate = |kind: &str| {
+        let mut queue = quiet();
+        let credential_kind = kind.to_owned();
+        queue.credential = HeldCredential::of(&Subscription { credential_kind, ..subscription() });
+        queue.required_rate(Instant::now(), &PACE, &tokens)
+    };
+    let questions = 1.0 / PACE.keep_alive.as_secs_f64();
+    assert_eq!((rate("client"), rate("access_token")), (questions, questions));
+    assert!((rate("password") - questions - 1.0 / 3570.0).abs() < 1e-9);
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,6 +252,7 @@ async fn a_question_without_an_answer_is_remembered_until_it_is_known_what_becam
         listing: None,
         sign: None,
         suspicion,
+        refused: None,
     };
     queue.settle(timed_out(Suspicion::Begun(suspect.clone())), &PACE);
     assert_eq!(queue.question(GRANTED).suspect, Some(suspect));

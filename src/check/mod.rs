@@ -4,19 +4,22 @@
 //!
 //! Knows nothing of: the service.
 
-use std::collections::HashMap;
+mod subscriptions;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
 use crate::credential::KeyRing;
-use crate::kafka::{self, Clients};
+use crate::kafka::Clients;
+use crate::linxo::TokenPace;
 use crate::metrics::Metrics;
 use crate::record::Topics;
-use crate::registry::Compatibility;
+use crate::registry::{Compatibility, Registry};
 use crate::service::{registry, source};
 use crate::topics::{self, TopicDesk};
+use subscriptions::{Subscribed, count};
 
 /// Collects findings and prints each as it comes.
 #[derive(Default)]
@@ -43,7 +46,7 @@ impl Findings {
 pub async fn run(config: Config) -> ExitCode {
     let mut findings = Findings::default();
     findings.good("configuration");
-    keys(&config, &mut findings);
+    let keys = keys(&config, &mut findings);
     let metrics = match Metrics::new(env!("CARGO_PKG_VERSION"), "check") {
         Ok(metrics) => Arc::new(metrics),
         Err(error) => {
@@ -51,11 +54,18 @@ pub async fn run(config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    linxo(&config, &metrics, &mut findings).await;
-    let queues = kafka(&config, &mut findings).await;
-    schemas(&config, &metrics, &mut findings).await;
-    if let Some(queues) = queues {
-        budget(&config, queues, &mut findings);
+    let life = linxo(&config, &mut findings).await;
+    let registry = match registry(&config, &metrics) {
+        Ok(registry) => registry,
+        Err(error) => {
+            findings.fault(&error.to_string());
+            None
+        }
+    };
+    let subscribed = kafka(&config, registry.as_ref(), keys, &mut findings).await;
+    schemas(&config, registry.as_ref(), &mut findings).await;
+    if let Some(subscribed) = subscribed {
+        budget(&config, &subscribed, life, &mut findings);
     }
     if findings.faults == 0 {
         println!("all is well");
@@ -77,18 +87,27 @@ pub async fn healthcheck(config: Config) -> ExitCode {
     }
 }
 
-fn keys(config: &Config, findings: &mut Findings) {
-    let Some(path) = &config.credentials.key_file else { return };
-    match KeyRing::from_file(path) {
-        Ok(keys) => findings.good(&format!("{} keys to seal credentials", keys.key_ids().count())),
-        Err(error) => findings.fault(&format!("credentials.key_file: {error}")),
+fn keys(config: &Config, findings: &mut Findings) -> Option<KeyRing> {
+    match KeyRing::from_file(config.credentials.key_file.as_ref()?) {
+        Ok(keys) => {
+            findings.good(&format!("{} keys to seal credentials", keys.key_ids().count()));
+            Some(keys)
+        }
+        Err(error) => {
+            findings.fault(&format!("credentials.key_file: {error}"));
+            None
+        }
     }
 }
 
-async fn linxo(config: &Config, metrics: &Arc<Metrics>, findings: &mut Findings) {
-    let source = match source(config, metrics) {
+/// Looks at the source; answers how long its tokens live.
+async fn linxo(config: &Config, findings: &mut Findings) -> Option<Duration> {
+    let source = match source(config, Arc::new(|_| {})) {
         Ok(source) => source,
-        Err(error) => return findings.fault(&error.to_string()),
+        Err(error) => {
+            findings.fault(&error.to_string());
+            return None;
+        }
     };
     let checked = source.check().await;
     match checked.api {
@@ -99,6 +118,7 @@ async fn linxo(config: &Config, metrics: &Arc<Metrics>, findings: &mut Findings)
             findings.fault(&format!("linxo.api_url does not answer as it should: {fault}"))
         }
     }
+    let life = checked.token.as_ref().and_then(|token| token.as_ref().ok().copied().flatten());
     match checked.token {
         None => findings.note(
             "no client credentials: only subscriptions with an access token of their own can be served",
@@ -112,10 +132,16 @@ async fn linxo(config: &Config, metrics: &Arc<Metrics>, findings: &mut Findings)
              linxo.auth_url"
         )),
     }
+    life
 }
 
-/// Looks at the cluster and the topics; answers how many subscriptions there are.
-async fn kafka(config: &Config, findings: &mut Findings) -> Option<usize> {
+/// Looks at the cluster and the topics; answers who is subscribed.
+async fn kafka(
+    config: &Config,
+    registry: Option<&Registry>,
+    keys: Option<KeyRing>,
+    findings: &mut Findings,
+) -> Option<Subscribed> {
     let clients = Clients::new(&config.kafka);
     let desk = match TopicDesk::new(&clients, &config.topics) {
         Ok(desk) => desk,
@@ -143,46 +169,14 @@ async fn kafka(config: &Config, findings: &mut Findings) -> Option<usize> {
         }
     };
     findings.good("topics are as they must be");
-    count(config, clients, shape.partitions, findings).await
+    count(config, clients, shape.partitions, registry, keys, findings).await
 }
 
-async fn count(
-    config: &Config,
-    clients: Clients,
-    partitions: i32,
-    findings: &mut Findings,
-) -> Option<usize> {
-    let topic = config.topics.subscriptions();
-    let read = tokio::task::spawn_blocking(move || {
-        let mut users: HashMap<Vec<u8>, bool> = HashMap::new();
-        let all: Vec<i32> = (0..partitions).collect();
-        kafka::read_to_end(&clients, &topic, &all, Duration::from_secs(60), |record| {
-            users.insert(record.key.to_vec(), record.value.is_some());
-        })
-        .map(|()| users.into_values().filter(|is_there| *is_there).count())
-    });
-    match read.await {
-        Ok(Ok(users)) => {
-            findings.good(&format!("{users} subscriptions"));
-            Some(users)
-        }
-        Ok(Err(error)) => {
-            findings.fault(&error.to_string());
-            None
-        }
-        Err(error) => {
-            findings.fault(&format!("reading subscriptions ended badly: {error}"));
-            None
-        }
+async fn schemas(config: &Config, registry: Option<&Registry>, findings: &mut Findings) {
+    if config.schema_registry.is_none() {
+        findings.note("no schema registry: single-object encoding");
     }
-}
-
-async fn schemas(config: &Config, metrics: &Arc<Metrics>, findings: &mut Findings) {
-    let registry = match registry(config, metrics) {
-        Ok(Some(registry)) => registry,
-        Ok(None) => return findings.note("no schema registry: single-object encoding"),
-        Err(error) => return findings.fault(&error.to_string()),
-    };
+    let Some(registry) = registry else { return };
     let topics = Topics::new(&config.topics.prefix, &config.topics.actions);
     let mut good = 0;
     for subject in topics.subjects() {
@@ -209,12 +203,22 @@ async fn schemas(config: &Config, metrics: &Arc<Metrics>, findings: &mut Finding
 }
 
 /// What keeping the queues alive takes, beside what may be asked.
-fn budget(config: &Config, queues: usize, findings: &mut Findings) {
-    let required = queues as f64 / config.polling.keep_alive.as_secs_f64().max(0.001);
+fn budget(
+    config: &Config,
+    subscribed: &Subscribed,
+    life: Option<Duration>,
+    findings: &mut Findings,
+) {
+    let Subscribed { queues, passwords } = subscribed;
+    let keep_alive = config.polling.keep_alive;
+    let questions = *queues as f64 / keep_alive.as_secs_f64().max(0.001);
+    let pace = life.map(TokenPace::of_life).unwrap_or_default();
+    let tokens = *passwords as f64 * pace.per_second(keep_alive);
+    let required = questions + tokens;
     let allowed = f64::from(config.linxo.max_requests_per_second);
     let said = format!(
-        "keeping {queues} queues alive takes {required:.1} requests per second, beside those of \
-         running synchronizations"
+        "keeping {queues} queues alive takes {required:.1} requests per second, {tokens:.1} of them \
+         for tokens, beside those of running synchronizations"
     );
     if config.linxo.max_requests_per_second == 0 {
         findings.good(&format!("{said}; there is no limit"));
