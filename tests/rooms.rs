@@ -31,7 +31,7 @@ const KNOWS: &[(&str, &str)] = &[
     (
         "publisher",
         "assignment event gap ids journal journal_mark kafka metrics pulse queue_state record \
-         subscription topics",
+         sabotage subscription topics",
     ),
     ("kafka", "config ids"),
     ("topics", "config kafka"),

@@ -19,6 +19,7 @@ use super::{Control, PublisherError, PublisherSettings};
 use crate::journal::Row;
 use crate::kafka::Failure;
 use crate::metrics::{Stage, TransactionOutcome};
+use crate::sabotage::{self, CrashPoint};
 
 /// The longest time without a mark, and so without a commit.
 const MARK_INTERVAL: Duration = Duration::from_secs(10);
@@ -160,10 +161,13 @@ impl Publishing {
         mark(&self.settings, &self.holdings, batch, last_number, &mut sending)?;
         let gathered = Instant::now();
         producer.deliver().await?;
+        sabotage::pass(CrashPoint::AfterProduce);
         if !owned.is_empty() {
             confirm(&self.settings, &self.holdings, producer, &owned)?;
         }
+        sabotage::pass(CrashPoint::BeforeCommit);
         producer.commit()?;
+        sabotage::pass(CrashPoint::AfterCommit);
         self.settings.metrics.stage(Stage::Gather, gathered - began);
         self.settings.metrics.stage(Stage::Transaction, gathered.elapsed());
         self.settings.metrics.transaction_records(sending.records);
