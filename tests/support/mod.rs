@@ -15,6 +15,7 @@ pub mod java;
 mod kafka;
 pub mod oracle;
 mod registry;
+pub mod secrecy;
 mod server;
 mod stage;
 

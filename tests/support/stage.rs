@@ -147,6 +147,8 @@ impl Stage {
             .arg("--config")
             .arg(self.config())
             .arg("serve")
+            // what it might leave where it runs is to be found
+            .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
