@@ -1,9 +1,9 @@
 # The few commands of this project; each brings what it needs first (scripts/setup.sh says what, and where to).
 
-.PHONY: help demo test lint figures
+.PHONY: help demo test faults faults-long lint figures
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 # A debug build: it is there in half the time, and the demo waits for clocks, not for the processor.
 demo: ## Simulator, in-process cluster and bridge in one process: events arrive, a queue dies and is reconciled
@@ -15,6 +15,15 @@ test: ## Every test, those on real Kafka and a real Schema Registry too
 	@scripts/setup.sh
 	cargo test --locked
 
+# Times are in proportion: a minute is a second. What was found is in the table, and in target/tmp/faults.
+faults: ## Every fault of the list, and the control runs that must fail; the table goes to target/faults.md
+	@scripts/setup.sh
+	cargo test --locked --test fault_suite -- --all --table target/faults.md
+
+faults-long: ## Those for which real times matter, with 15 minutes of a queue's life and outages of 20
+	@scripts/setup.sh
+	cargo test --locked --test fault_suite -- --long --table target/faults-long.md
+
 lint: ## Format and lints, as CI sees them
 	@scripts/setup.sh build
 	cargo fmt --check
@@ -22,4 +31,4 @@ lint: ## Format and lints, as CI sees them
 
 figures: ## The measurements of the documents, anew
 	@scripts/setup.sh
-	cargo bench --locked
+	cargo bench --locked --features sabotage

@@ -106,6 +106,17 @@ impl JournalId {
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
+/// As RFC 3339, in UTC.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(moment) => write!(formatter, "{moment:.3}"),
+            // out of the range of the calendar
+            Err(_) => write!(formatter, "{} ms", self.0),
+        }
+    }
+}
+
 impl Timestamp {
     /// What the wall clock of this machine says.
     pub fn now() -> Self {

@@ -63,6 +63,12 @@ pub mod check;
 /// A Linxo API that misbehaves on request and remembers what it handed out.
 pub mod simulator;
 
+/// Whether what the source handed out and what the topics hold agree.
+pub mod oracle;
+
+/// Load and fault runs, judged at their end.
+pub mod load;
+
 /// Everything in one process, for a person to see.
 pub mod demo;
 

@@ -20,7 +20,14 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// The last beat of each worker, by partition.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    beats: Mutex<BTreeMap<i32, Beat>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    beats: BTreeMap<i32, Beat>,
+    /// Until when the workers asked, as far as was last known.
+    asked_until: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,37 +40,71 @@ impl Pulse {
     /// The worker of `partition` made progress, and asked every queue whose turn came before
     /// `asked_until`.
     pub fn beat(&self, partition: i32, now: Instant, asked_until: Instant) {
-        self.lock().insert(partition, Beat { at: now, asked_until });
+        self.lock().beats.insert(partition, Beat { at: now, asked_until });
     }
 
     /// The worker of `partition` has ended.
     pub fn forget(&self, partition: i32) {
-        self.lock().remove(&partition);
+        let mut state = self.lock();
+        state.note(Timestamp::now());
+        state.beats.remove(&partition);
+    }
+
+    /// An earlier process asked until then, as its mark says.
+    pub fn resume(&self, asked_until: Timestamp) {
+        let mut state = self.lock();
+        state.asked_until = state.asked_until.max(asked_until);
     }
 
     /// The partitions whose workers stand still.
     pub fn stalled(&self, now: Instant) -> Vec<i32> {
-        let beats = self.lock();
+        let state = self.lock();
         let still =
-            beats.iter().filter(|(_, beat)| now.saturating_duration_since(beat.at) > LONGEST);
+            state.beats.iter().filter(|(_, beat)| now.saturating_duration_since(beat.at) > LONGEST);
         still.map(|(partition, _)| *partition).collect()
     }
 
-    /// Until when every worker surely asked in turn, as far as they have said.
+    /// Until when every worker surely asked in turn, as far as they have said; without a worker,
+    /// until when the last ones did.
     pub fn asked_until(&self, now: Timestamp) -> Timestamp {
-        let beats = self.lock();
-        let age = beats.values().map(|beat| beat.asked_until.elapsed()).max().unwrap_or_default();
-        Timestamp(now.0 - i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+        let mut state = self.lock();
+        state.note(now);
+        state.asked_until
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Beat>> {
-        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn note(&mut self, now: Timestamp) {
+        let age = self.beats.values().map(|beat| beat.asked_until.elapsed()).max();
+        if let Some(age) = age {
+            self.asked_until =
+                Timestamp(now.0 - i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_worker_nobody_asks_whatever_the_clock_says() {
+        let pulse = Pulse::default();
+        let now = Timestamp::now();
+        assert_eq!(pulse.asked_until(now), Timestamp(0));
+        pulse.resume(Timestamp(7));
+        assert_eq!(pulse.asked_until(now), Timestamp(7));
+        pulse.beat(3, Instant::now(), Instant::now());
+        let asked_until = pulse.asked_until(now);
+        assert_eq!(asked_until, now);
+        pulse.forget(3);
+        let later = Timestamp(now.0 + 60_000);
+        assert!(pulse.asked_until(later) < later, "the worker has ended");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_stands_still_is_named_until_it_beats_again() {

@@ -22,6 +22,7 @@ async fn stage(name: &str) -> Stage {
         ("linxo.request_timeout", "\"1s\""),
         ("linxo.max_answer", "\"64KiB\""),
         ("polling.keep_alive", "\"2s\""),
+        ("linxo.queue_lifetime", "\"15s\""),
     ];
     let stage = Stage::bare(name, Options::default(), &settings).await;
     let topic = stage.topic("linxo.dead-letters");

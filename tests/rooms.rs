@@ -15,13 +15,13 @@ const KNOWS: &[(&str, &str)] = &[
     ("assignment", "kafka"),
     (
         "worker",
-        "admin budget credential event gap ids journal kafka linxo metrics pulse queue_state \
-         schedule subscription",
+        "admin budget credential event gap ids journal kafka linxo metrics pulse publisher \
+         queue_state sabotage schedule subscription",
     ),
     ("schedule", "ids"),
     ("budget", "schedule"),
     ("linxo", "credential ids metrics"),
-    ("journal", "gap ids metrics subscription"),
+    ("journal", "credential gap ids metrics sabotage subscription"),
     ("event", "ids metrics"),
     ("queue_state", "event gap ids subscription"),
     ("gap", "ids metrics"),
@@ -31,20 +31,22 @@ const KNOWS: &[(&str, &str)] = &[
     (
         "publisher",
         "assignment event gap ids journal journal_mark kafka metrics pulse queue_state record \
-         subscription topics",
+         sabotage subscription topics",
     ),
-    ("kafka", "config ids"),
+    ("kafka", "config ids sabotage"),
     ("topics", "config kafka"),
     ("admin", "ids metrics"),
     (
         "service",
-        "admin assignment budget config credential event ids journal journal_mark kafka linxo \
+        "admin assignment budget config credential event gap ids journal journal_mark kafka linxo \
          metrics publisher pulse queue_state record registry schedule secret subscription topics \
          worker",
     ),
     ("check", "admin config credential ids kafka linxo metrics record registry service topics"),
     ("simulator", ""),
-    ("demo", "config credential event ids kafka record service simulator topics"),
+    ("oracle", "event kafka metrics record registry simulator"),
+    ("load", "config ids kafka oracle record registry secret simulator topics"),
+    ("demo", "config credential ids kafka oracle record service simulator topics"),
     ("pulse", "ids"),
     ("metrics", "ids"),
     ("config", "secret"),
@@ -55,8 +57,9 @@ const KNOWS: &[(&str, &str)] = &[
 
 /// What the programs may know.
 const PROGRAMS: &[(&str, &str)] = &[
-    ("linxo_bridge", "check config credential demo kafka service topics"),
+    ("linxo_bridge", "check config credential demo journal kafka service topics"),
     ("linxo_simulator", "simulator"),
+    ("linxo_load", "load"),
 ];
 
 /// Crates that only some rooms may name. `service` names one error type of `rdkafka`.
@@ -65,8 +68,9 @@ const CRATES: &[(&str, &str)] = &[
     ("axum", "admin simulator"),
     ("chacha20poly1305", "credential"),
     ("prometheus", "metrics"),
-    ("rdkafka", "assignment demo kafka publisher topics"),
-    ("reqwest", "admin demo linxo registry"),
+    ("rdkafka", "assignment demo kafka load publisher topics"),
+    ("reqwest", "admin demo linxo load registry"),
+    ("rusqlite", "journal"),
 ];
 const EXCEPTIONS: &[(&str, &str)] = &[("service", "rdkafka::error::KafkaError")];
 

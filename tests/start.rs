@@ -37,7 +37,7 @@ async fn unready_for(bridge: &Bridge, what: &str) {
 
 /// Checks all that a bridge answers while it waits for Kafka.
 async fn waits_for_kafka(stage: &Stage, bridge: &Bridge) {
-    let bootstrap = stage.kafka.bootstrap_servers();
+    let bootstrap = stage.kafka.entrance();
     let asked = Instant::now();
     let (status, body) = bridge.get("/readyz").await;
     assert_eq!(status, 503, "{body}");

@@ -45,7 +45,7 @@ impl Member {
                     self.ownership.set_member(None);
                     let lost = self.ownership.all();
                     if !lost.is_empty() && !self.stop.load(Ordering::Relaxed) {
-                        self.ownership.take_away(&lost);
+                        self.ownership.lose(&lost);
                         self.tell(Decision::Lost(lost));
                     }
                 }
@@ -152,10 +152,8 @@ impl GroupContext {
             return;
         }
         let numbers = partitions.elements().into_iter().map(|element| element.partition());
-        let granted = self.ownership.grant(numbers);
-        if !granted.is_empty() {
-            self.tell(Decision::Granted(granted));
-        }
+        // nothing new is an answer too: what was lost before is not ours
+        self.tell(Decision::Granted(self.ownership.grant(numbers)));
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
@@ -164,7 +162,7 @@ impl GroupContext {
         let is_lost = consumer.assignment_lost();
         if !revoked.is_empty() && !self.stop.load(Ordering::Relaxed) {
             if is_lost {
-                self.ownership.take_away(&revoked);
+                self.ownership.lose(&revoked);
                 self.tell(Decision::Lost(revoked.clone()));
             } else {
                 let (done, drained) = std_mpsc::channel();

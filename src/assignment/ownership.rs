@@ -22,13 +22,32 @@ pub struct Ownership {
 struct State {
     owned: BTreeMap<i32, u64>,
     last_token: u64,
+    /// Whether the group has answered since the start, and since partitions were lost.
+    is_sure: bool,
     member: Option<Arc<BaseConsumer<GroupContext>>>,
 }
 
 impl Ownership {
+    /// Of nothing, and sure of it: what is published is late.
+    pub fn none() -> Self {
+        let state = State { is_sure: true, ..State::default() };
+        Self { state: Mutex::new(state) }
+    }
+
     /// Whether the partition is ours, by this very grant.
     pub fn is_owned(&self, partition: i32, token: u64) -> bool {
         self.lock().owned.get(&partition) == Some(&token)
+    }
+
+    /// The grant by which a partition is ours, if it is.
+    pub fn token(&self, partition: i32) -> Option<u64> {
+        self.lock().owned.get(&partition).copied()
+    }
+
+    /// Whether the group has said what is ours. Not before it answered for the first time, and not
+    /// after partitions were lost, until it answers again: they may be ours still.
+    pub fn is_sure(&self) -> bool {
+        self.lock().is_sure
     }
 
     /// How many partitions are ours.
@@ -48,6 +67,7 @@ impl Ownership {
 
     pub(super) fn grant(&self, partitions: impl Iterator<Item = i32>) -> Vec<(i32, u64)> {
         let mut state = self.lock();
+        state.is_sure = true;
         let mut granted = Vec::new();
         for partition in partitions {
             state.last_token += 1;
@@ -67,6 +87,12 @@ impl Ownership {
 
     pub(super) fn all(&self) -> Vec<(i32, u64)> {
         self.lock().owned.iter().map(|(partition, token)| (*partition, *token)).collect()
+    }
+
+    /// The group is out of reach, and what it gave is lost.
+    pub(super) fn lose(&self, partitions: &[(i32, u64)]) {
+        self.lock().is_sure = false;
+        self.take_away(partitions);
     }
 
     pub(super) fn take_away(&self, partitions: &[(i32, u64)]) {

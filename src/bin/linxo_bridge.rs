@@ -8,6 +8,7 @@ use linxo_kafka_bridge::check;
 use linxo_kafka_bridge::config::{Config, LogFormat};
 use linxo_kafka_bridge::credential::KeyRing;
 use linxo_kafka_bridge::demo;
+use linxo_kafka_bridge::journal;
 use linxo_kafka_bridge::kafka::Clients;
 use linxo_kafka_bridge::service::{self, ServiceError, Setting};
 use linxo_kafka_bridge::topics::{self, TopicDesk};
@@ -34,6 +35,9 @@ enum Command {
     /// Make the topics, or compare them with what they should be.
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// Look into the journal, or publish one whose instance never returns.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Ask the service's own /readyz; for containers.
     Healthcheck,
     /// Show what the bridge does: simulator, in-process cluster and bridge in one process.
@@ -46,6 +50,14 @@ enum TopicsCommand {
     Create,
     /// Say what is there and what differs.
     Describe,
+}
+
+#[derive(Subcommand)]
+enum JournalCommand {
+    /// Say what journal.directory holds; whoever uses it may go on.
+    Inspect,
+    /// Publish everything in journal.directory, late, and end.
+    Drain,
 }
 
 fn main() -> ExitCode {
@@ -88,6 +100,14 @@ fn main() -> ExitCode {
         Command::Check => in_runtime(check::run(config)),
         Command::Topics(TopicsCommand::Create) => in_runtime(create_topics(config)),
         Command::Topics(TopicsCommand::Describe) => in_runtime(describe_topics(config)),
+        Command::Journal(JournalCommand::Inspect) => inspect_journal(&config),
+        Command::Journal(JournalCommand::Drain) => {
+            if let Err(error) = log(&config.service.log, config.service.log_format) {
+                eprintln!("service.log = {:?}: {error}", config.service.log);
+                return ExitCode::from(CONFIGURATION);
+            }
+            in_runtime(drain_journal(config))
+        }
         Command::Healthcheck => in_runtime(check::healthcheck(config)),
         Command::Demo(_) => ExitCode::SUCCESS,
     }
@@ -135,6 +155,33 @@ fn keys(config: &Config) -> Result<KeyRing, ServiceError> {
     match &config.credentials.key_file {
         Some(path) => Ok(KeyRing::from_file(path)?),
         None => Ok(KeyRing::from_text("")?),
+    }
+}
+
+fn inspect_journal(config: &Config) -> ExitCode {
+    let keys = match keys(config) {
+        Ok(keys) => keys,
+        Err(error) => return failed(&error),
+    };
+    let holdings = match journal::inspect(&config.journal.directory, keys) {
+        Ok(holdings) => holdings,
+        Err(error) => return failed(&error),
+    };
+    println!("folder: {}\n{holdings}", config.journal.directory.display());
+    ExitCode::SUCCESS
+}
+
+async fn drain_journal(config: Config) -> ExitCode {
+    let keys = match keys(&config) {
+        Ok(keys) => keys,
+        Err(error) => return failed(&error),
+    };
+    match service::drain(&config, keys).await {
+        Ok(rows) => {
+            println!("{rows} rows published, the journal is drained");
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
     }
 }
 

@@ -30,6 +30,7 @@ use url::Url;
 
 pub use faults::{Fault, Faults};
 pub use topics::{ACTIONS, Topics};
+pub use values::{duration, duration_text};
 
 use crate::secret::Secret;
 use raw::Raw;

@@ -32,7 +32,7 @@ pub(super) const DURATION_FORM: &str =
 pub(super) const SIZE_FORM: &str = r#"a size with its unit, such as "512KiB", "64MiB" or "1GiB""#;
 
 /// Reads a duration: whole numbers with a unit, one or several, without spaces between.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return None;
@@ -56,7 +56,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration so that [`duration`] reads it back, down to milliseconds.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub fn duration_text(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if rest == 0 {
         return "0s".to_owned();

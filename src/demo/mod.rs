@@ -22,7 +22,6 @@ mod stage;
 mod story;
 mod summary;
 mod topics;
-mod verdict;
 mod watchdog;
 
 use std::process::ExitCode;
@@ -32,8 +31,12 @@ use screen::{Screen, Tone};
 use stage::{Folder, Stage};
 use watchdog::Watchdog;
 
+use crate::oracle::{self, Patience, Rules};
+
 /// How long after `--seconds` the process ends at the latest.
 const LATE: Duration = Duration::from_secs(10);
+/// How long reading a topic anew may take.
+const READING: Duration = Duration::from_secs(5);
 
 /// What the demo is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -102,7 +105,7 @@ pub(crate) enum DemoError {
     },
     /// A topic could not be read.
     #[error(transparent)]
-    Read(#[from] crate::kafka::ReadError),
+    Reading(#[from] oracle::ReadingError),
     /// A record could not be read.
     #[error(transparent)]
     Record(#[from] crate::record::RecordError),
@@ -167,9 +170,10 @@ async fn play(
     watchdog.now("stopping the bridge");
     stage.bridge.stop().await?;
     watchdog.now("reading the topics to their ends");
-    let found = topics::read_all(&stage.clients, &stage.names).await?;
     let ledger = stage.simulator.ledger(None);
-    let verdict = verdict::judge(&ledger, &found, &stage.names);
+    let patience = Patience(READING);
+    let found = oracle::read_all(&stage.clients, &stage.names, None, patience).await?;
+    let verdict = oracle::judge(&ledger, &found, &stage.names, &Rules::default());
     summary::show(&verdict, &told, screen);
     stage.simulator.stop().await;
     Ok(verdict.agrees())

@@ -7,7 +7,7 @@
 use super::screen::{Screen, Tone, plural};
 use super::stage::QUEUE_LIFETIME;
 use super::story::{Told, in_millis, in_seconds};
-use super::verdict::Verdict;
+use crate::oracle::Verdict;
 
 /// Disagreements that are named one by one.
 const MOST: usize = 10;
@@ -60,10 +60,11 @@ pub(super) fn show(verdict: &Verdict, told: &Told, screen: &mut Screen) {
         screen.line(Tone::Good, &format!("ledger and topics agree ({took:.1} s)"));
         return;
     }
-    let count = verdict.faults.len();
+    let count = verdict.offences_in_all() + verdict.unknown.len();
     let text = format!("ledger and topics DISAGREE: {} ({took:.1} s)", plural(count, "fault"));
     screen.line(Tone::Bad, &text);
-    for fault in verdict.faults.iter().take(MOST) {
+    let offences = verdict.offences.iter().map(ToString::to_string);
+    for fault in offences.chain(verdict.unknown.iter().cloned()).take(MOST) {
         screen.line(Tone::Bad, &format!("  - {fault}"));
     }
     if count > MOST {

@@ -1,12 +1,10 @@
-//! What the topics hold, as a consumer reads it.
+//! What comes by in the topics, as a consumer reads it.
 //!
 //! Promises:
-//! - [`follow`] shows each record soon after it was committed, on a thread of its own;
-//! - [`read_all`] reads every topic anew from its beginning to its end.
+//! - [`follow`] shows each record soon after it was committed, on a thread of its own.
 //!
 //! Knows nothing of: what the records mean.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -14,11 +12,10 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use super::DemoError;
 use crate::ids::Timestamp;
-use crate::kafka::{Clients, Complaints, read_to_end};
+use crate::kafka::{Clients, Complaints};
 use crate::record::{Decoder, Framing, Topics};
 
 /// Partitions of the topics that are read.
@@ -26,7 +23,6 @@ pub(super) const PARTITIONS: i32 = 4;
 /// Records that may wait to be shown.
 const WAITING: usize = 10_000;
 const STEP: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One record.
 #[derive(Clone, Debug)]
@@ -43,9 +39,6 @@ impl Found {
         self.value[field].as_str().unwrap_or_default()
     }
 }
-
-/// What each topic holds, in the order of each partition.
-pub(super) type Holdings = BTreeMap<String, Vec<Found>>;
 
 /// One record as it came by.
 pub(super) struct Seen {
@@ -92,37 +85,6 @@ pub(super) fn follow(clients: &Clients, names: &Topics) -> Result<mpsc::Receiver
     };
     std::thread::Builder::new().name("follower".into()).spawn(read).map_err(DemoError::Thread)?;
     Ok(seen)
-}
-
-/// Everything that the public topics hold.
-pub(super) async fn read_all(clients: &Clients, names: &Topics) -> Result<Holdings, DemoError> {
-    let mut reading = JoinSet::new();
-    for topic in public(names) {
-        let (clients, names) = (clients.clone(), names.clone());
-        reading.spawn_blocking(move || read_one(&clients, &names, topic));
-    }
-    let mut holdings = Holdings::new();
-    while let Some(read) = reading.join_next().await {
-        let (topic, records) = read.map_err(|error| DemoError::Thread(error.into()))??;
-        holdings.insert(topic, records);
-    }
-    Ok(holdings)
-}
-
-fn read_one(
-    clients: &Clients,
-    names: &Topics,
-    topic: String,
-) -> Result<(String, Vec<Found>), DemoError> {
-    let decoder = Decoder::new(&Framing::SingleObject, names)?;
-    let is_dead_letters = *topic == *names.dead_letters;
-    let all: Vec<i32> = (0..PARTITIONS).collect();
-    let mut records = Vec::new();
-    read_to_end(clients, &topic, &all, PATIENCE, |record| {
-        records.push(found(&decoder, is_dead_letters, Some(record.key), record.value));
-    })?;
-    let records = records.into_iter().collect::<Result<_, _>>()?;
-    Ok((topic, records))
 }
 
 fn found(

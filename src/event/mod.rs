@@ -307,6 +307,12 @@ pub fn decode_answer(
     Ok(decode::elements(body, "events")?.into_iter().map(decode::event).collect())
 }
 
+/// The least id among the events of an answer; none when they are no whole numbers.
+pub fn least_id(body: &[u8]) -> Option<u64> {
+    let elements = decode_answer(body).ok()?;
+    elements.iter().flatten().filter_map(|event| event.event_id.parse().ok()).min()
+}
+
 /// The connections of an answer to `GET /connections`, in the order of the answer.
 ///
 /// # Errors

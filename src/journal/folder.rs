@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use crate::ids::JournalId;
 
 const FORMAT: &str = "linxo-bridge journal 1";
+/// Is there as long as users have to be told that rows were lost.
+const DAMAGE: &str = "damage";
 
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +41,22 @@ pub enum JournalError {
          journal.directory another folder", .0.display()
     )]
     Unknown(PathBuf),
+    /// The rows cannot be read or written.
+    #[error("the journal's rows cannot be used: {0}")]
+    Rows(String),
+}
+
+impl JournalError {
+    pub(super) fn unreadable(fault: &super::store::StoreFault) -> Self {
+        Self::Rows(fault.to_string())
+    }
 }
 
 /// The locked folder.
 #[derive(Debug)]
 pub struct Folder {
     id: JournalId,
+    directory: PathBuf,
     #[expect(dead_code, reason = "held for its lock")]
     lock: File,
 }
@@ -75,7 +87,47 @@ impl Folder {
             }
             Err(source) => return Err(unusable(source)),
         };
-        Ok(Self { id, lock })
+        Ok(Self { id, directory: directory.to_owned(), lock })
+    }
+
+    /// Opens the journal that is in `directory`; makes none.
+    pub fn open_existing(directory: &Path) -> Result<Self, JournalError> {
+        Self::read_id(directory)?;
+        Self::open(directory)
+    }
+
+    /// The UUID of the journal in `directory`, whoever uses it.
+    pub(super) fn read_id(directory: &Path) -> Result<JournalId, JournalError> {
+        let text = std::fs::read_to_string(directory.join("journal"))
+            .map_err(|source| JournalError::Unusable { directory: directory.to_owned(), source })?;
+        parse(&text).ok_or_else(|| JournalError::Unknown(directory.to_owned()))
+    }
+
+    /// What made rows of the journal in `directory` unreadable.
+    pub(super) fn read_damage(directory: &Path) -> Option<String> {
+        std::fs::read_to_string(directory.join(DAMAGE)).ok()
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What made rows unreadable, as long as not every user has been told.
+    pub(super) fn damage(&self) -> Option<String> {
+        Self::read_damage(&self.directory)
+    }
+
+    /// Writes down, durably, that rows are lost.
+    pub(super) fn note_damage(&self, what: &str) -> io::Result<()> {
+        let mut file = File::create(self.directory.join(DAMAGE))?;
+        file.write_all(what.as_bytes())?;
+        file.sync_all()
+    }
+
+    /// Every user has been told.
+    pub(super) fn forget_damage(&self) -> io::Result<()> {
+        std::fs::remove_file(self.directory.join(DAMAGE))
     }
 
     /// The journal's UUID.

@@ -1,13 +1,11 @@
 //! One row: what happened to one user, on its way to the publisher.
 //!
-//! Promises: a row's memory is given back when the row is dropped, settled or not.
+//! Promises: words only. What a row is about is text; the bytes of an answer stay as they came.
 //!
-//! Knows nothing of: how it is decoded and published.
+//! Knows nothing of: how rows are kept, how they are decoded and published.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::gap::{Cause, Certainty};
@@ -16,33 +14,32 @@ use crate::metrics::DeadLetterReason;
 use crate::subscription::Subscription;
 
 /// Whom a row is about.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowOf {
     /// The user.
     pub user: UserId,
     /// The user's control partition.
     pub partition: i32,
-    /// The grant by which the partition was ours when it happened.
-    pub grant: u64,
+    /// How often the user had been taken over when it happened: whoever took over since then may
+    /// have published what came later.
+    pub owner_epoch: i64,
     /// The subscription under which it happened.
     pub subscription_id: SubscriptionId,
 }
 
 /// What one GET returned, as received.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// The queue that was asked.
     pub queue: QueueId,
     /// The queue's generation.
     pub generation: i32,
-    /// How often the user had been taken over when it was asked.
-    pub owner_epoch: i64,
     /// When the question began.
     pub asked_at: Timestamp,
     /// When the answer was in.
     pub received_at: Timestamp,
-    /// The same on the clock that never jumps, for durations.
-    pub received: Instant,
+    /// The same on the clock that never jumps, for durations; none when another process received it.
+    pub received: Option<Instant>,
     /// What kind of bytes these are.
     pub kind: AnswerKind,
     /// The bytes.
@@ -50,7 +47,7 @@ pub struct Answer {
 }
 
 /// What the bytes of an answer are.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnswerKind {
     /// Events of the queue.
     Events,
@@ -61,7 +58,7 @@ pub enum AnswerKind {
 }
 
 /// Events that were or may have been lost, between two moments of the bridge's clock.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// The gap it is published as.
     pub gap_id: GapId,
@@ -78,12 +75,14 @@ pub struct Lost {
 }
 
 /// What happened to a user.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Change {
     /// An answer was received.
     Answered(Answer),
     /// Part of an answer was lost: a gap, and the start of the body, if any was read.
     AnswerLost(Answer, Lost),
+    /// Events were or may have been lost that no answer tells of.
+    Missed(Lost),
     /// The queue died and `next` took its place.
     QueueReplaced {
         /// The new queue.
@@ -91,6 +90,15 @@ pub enum Change {
         /// What may have been lost.
         lost: Lost,
     },
+    /// A question was not answered, and may have removed events from the queue.
+    Suspected {
+        /// Start of the last answered question.
+        since: Timestamp,
+        /// When the question was given up.
+        at: Timestamp,
+    },
+    /// What was suspected proves to be unfounded.
+    Unsuspected,
     /// A new wish, with its first queue.
     Subscribed(Box<Subscription>),
     /// The subscription record changed: a new credential.
@@ -99,17 +107,42 @@ pub enum Change {
     Adopted(Box<Subscription>, QueueId),
     /// The wish is no more.
     Removed,
+    /// Any of the last four, as another process was asked for it: whoever asked was told nothing,
+    /// and asks again.
+    Withdrawn,
 }
 
 impl Change {
-    /// The bytes of the body, if there is one.
-    pub fn body_bytes(&self) -> usize {
+    /// Whether somebody asked for it, who is told when it is published and not before.
+    pub fn is_asked(&self) -> bool {
         match self {
-            Self::Answered(answer) | Self::AnswerLost(answer, _) => answer.body.len(),
-            Self::Subscribed(subscription)
-            | Self::CredentialChanged(subscription)
-            | Self::Adopted(subscription, _) => subscription.sealed_credential.len(),
-            Self::QueueReplaced { .. } | Self::Removed => 0,
+            Self::Subscribed(_)
+            | Self::CredentialChanged(_)
+            | Self::Adopted(..)
+            | Self::Removed => true,
+            Self::Answered(_)
+            | Self::AnswerLost(..)
+            | Self::Missed(_)
+            | Self::QueueReplaced { .. }
+            | Self::Suspected { .. }
+            | Self::Unsuspected
+            | Self::Withdrawn => false,
+        }
+    }
+
+    /// The answer it tells of, if it tells of one.
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            Self::Answered(answer) | Self::AnswerLost(answer, _) => Some(answer),
+            Self::Missed(_)
+            | Self::QueueReplaced { .. }
+            | Self::Suspected { .. }
+            | Self::Unsuspected
+            | Self::Subscribed(_)
+            | Self::CredentialChanged(_)
+            | Self::Adopted(..)
+            | Self::Removed
+            | Self::Withdrawn => None,
         }
     }
 }
@@ -117,7 +150,7 @@ impl Change {
 /// What became of a row. A failure cannot be taken for success.
 pub type Settled = Result<(), Unsettled>;
 
-/// Why a row is not known to be published.
+/// Why a row is not known to be kept, or published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsettled {
     /// The partition has another owner: a change of a subscription was not made.
@@ -131,58 +164,21 @@ pub enum Unsettled {
 /// A change on its way.
 #[derive(Debug)]
 pub struct Row {
-    /// Its number; rises by one.
+    /// Its number; rises, and never repeats.
     pub number: u64,
+    /// Bytes of all rows up to this one, from the first that the journal ever held.
+    pub end: u64,
     /// Whom it is about.
     pub of: RowOf,
     /// What happened.
     pub change: Change,
-    /// Told what became of it.
-    pub settle: oneshot::Sender<Settled>,
-    /// The memory it takes.
-    pub held: Held,
+    /// Told when it is published, if somebody asked for it.
+    pub settle: Option<oneshot::Sender<Settled>>,
 }
 
 impl Row {
     /// When its answer was received; none when it is no answer.
     pub fn received_at(&self) -> Option<Timestamp> {
-        match &self.change {
-            Change::Answered(answer) | Change::AnswerLost(answer, _) => Some(answer.received_at),
-            Change::QueueReplaced { .. }
-            | Change::Subscribed(_)
-            | Change::CredentialChanged(_)
-            | Change::Adopted(..)
-            | Change::Removed => None,
-        }
-    }
-}
-
-/// The memory of a row, given back when dropped.
-#[derive(Debug)]
-pub struct Held {
-    #[expect(dead_code, reason = "held for its drop")]
-    room: Option<OwnedSemaphorePermit>,
-    bytes: u64,
-    kept_bytes: Arc<AtomicU64>,
-    kept_rows: Arc<AtomicU64>,
-}
-
-impl Held {
-    pub(super) fn new(
-        room: Option<OwnedSemaphorePermit>,
-        bytes: u64,
-        kept_bytes: &Arc<AtomicU64>,
-        kept_rows: &Arc<AtomicU64>,
-    ) -> Self {
-        kept_bytes.fetch_add(bytes, Ordering::Relaxed);
-        kept_rows.fetch_add(1, Ordering::Relaxed);
-        Self { room, bytes, kept_bytes: Arc::clone(kept_bytes), kept_rows: Arc::clone(kept_rows) }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.kept_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.kept_rows.fetch_sub(1, Ordering::Relaxed);
+        self.change.answer().map(|answer| answer.received_at)
     }
 }

@@ -18,6 +18,9 @@ use crate::ids::JournalId;
 /// for a dead owner's last one.
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// After how long without a word the producer closes a connection; while it publishes none is silent for so long.
+const LONGEST_IDLE: Duration = Duration::from_secs(15);
+
 /// What a record takes beside key, value and headers in the producer's own size check, rounded up.
 pub const MESSAGE_OVERHEAD: usize = 128;
 
@@ -43,6 +46,9 @@ impl Clients {
         let mut config = self.base("producer");
         config
             .set("linger.ms", "5")
+            // librdkafka waits without end for a group coordinator that left the cluster, until any
+            // connection changes its state (its issues 5511 and 5456): then one that idles does
+            .set("connections.max.idle.ms", millis(LONGEST_IDLE))
             .set("compression.type", "lz4")
             .set("transaction.timeout.ms", millis(TRANSACTION_TIMEOUT))
             .set("queue.buffering.max.messages", "100000")

@@ -21,4 +21,4 @@ pub use complaints::{Complaints, complain};
 pub use failure::Failure;
 pub use partition::partition_of;
 pub use reach::Reach;
-pub use read::{ReadError, Record, read_to_end};
+pub use read::{ReadError, Record, partitions_of, read_to_end};

@@ -11,21 +11,33 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedHeaders, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use super::{Clients, Complaints};
+use crate::sabotage::{self, Guard};
 
-/// One record of a compacted topic; a value of `None` is a removal.
-#[derive(Clone, Copy, Debug)]
+/// One record; in a compacted topic a value of `None` is a removal.
+#[derive(Clone, Copy)]
 pub struct Record<'a> {
     /// The partition it was read from.
     pub partition: i32,
+    /// Its place there.
+    pub offset: i64,
     /// Its key.
     pub key: &'a [u8],
     /// Its value.
     pub value: Option<&'a [u8]>,
+    headers: Option<&'a BorrowedHeaders>,
+}
+
+impl Record<'_> {
+    /// The value of a header; none when the record has no such header.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let found = self.headers?.iter().find(|header| header.key == name)?;
+        found.value
+    }
 }
 
 /// Why partitions could not be read to their ends.
@@ -79,6 +91,41 @@ pub fn read_to_end(
     result
 }
 
+/// The partitions that a topic has now, each with the offset at which it begins: above 0, records
+/// are gone. A leader that is only being chosen is waited for.
+pub fn partitions_of(
+    clients: &Clients,
+    topic: &str,
+    patience: Duration,
+) -> Result<Vec<(i32, i64)>, ReadError> {
+    let deadline = Instant::now() + patience;
+    let fault = |source| ReadError::Kafka { topic: topic.to_owned(), source };
+    let reader: BaseConsumer<Complaints> =
+        clients.committed_reader().create_with_context(Complaints("reader")).map_err(fault)?;
+    loop {
+        let metadata = reader.fetch_metadata(Some(topic), ONE_CALL).map_err(fault)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let error = match found.map(|found| (found.error(), found.partitions())) {
+            Some((None, partitions)) if !partitions.is_empty() => {
+                let begins = |partition: i32| {
+                    let watermarks = watermarks(&reader, topic, partition, deadline);
+                    watermarks.map(|(begins, _)| (partition, begins)).map_err(fault)
+                };
+                return partitions.iter().map(|partition| begins(partition.id())).collect();
+            }
+            Some((Some(error), _)) => KafkaError::MetadataFetch(error.into()),
+            Some((None, _)) | None => {
+                KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)
+            }
+        };
+        if !is_passing(&error) || Instant::now() >= deadline {
+            return Err(fault(error));
+        }
+        let said = reader.poll(STEP).and_then(Result::err);
+        tracing::debug!(topic, %error, ?said, "waiting for a leader");
+    }
+}
+
 fn read_with(
     as_written: &BaseConsumer<Complaints>,
     reader: &BaseConsumer<Complaints>,
@@ -94,7 +141,9 @@ fn read_with(
     for &partition in partitions {
         let written = end_of(as_written, topic, partition, deadline).map_err(fault)?;
         loop {
-            if end_of(reader, topic, partition, deadline).map_err(fault)? >= written {
+            if end_of(reader, topic, partition, deadline).map_err(fault)? >= written
+                || sabotage::is_off(Guard::ReadToEnd)
+            {
                 break;
             }
             if Instant::now() >= deadline {
@@ -114,7 +163,13 @@ fn read_with(
         match reader.poll(STEP) {
             Some(Ok(message)) => {
                 if let Some(key) = message.key() {
-                    each(Record { partition: message.partition(), key, value: message.payload() });
+                    each(Record {
+                        partition: message.partition(),
+                        offset: message.offset(),
+                        key,
+                        value: message.payload(),
+                        headers: message.headers(),
+                    });
                 }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
@@ -131,17 +186,27 @@ fn read_with(
     Ok(())
 }
 
-/// The end of a partition as this reader sees it. A leader that is only being chosen, as after the
-/// topic was made, is waited for.
+/// The end of a partition as this reader sees it.
 fn end_of(
     reader: &BaseConsumer<Complaints>,
     topic: &str,
     partition: i32,
     deadline: Instant,
 ) -> Result<i64, KafkaError> {
+    watermarks(reader, topic, partition, deadline).map(|(_, end)| end)
+}
+
+/// Beginning and end of a partition as this reader sees them. A leader that is only being chosen,
+/// as after the topic was made, is waited for.
+fn watermarks(
+    reader: &BaseConsumer<Complaints>,
+    topic: &str,
+    partition: i32,
+    deadline: Instant,
+) -> Result<(i64, i64), KafkaError> {
     loop {
         match reader.fetch_watermarks(topic, partition, ONE_CALL) {
-            Ok((_, end)) => return Ok(end),
+            Ok(found) => return Ok(found),
             Err(error) if is_passing(&error) && Instant::now() < deadline => {
                 // nothing is assigned: this waits, and what it may answer is about the client only
                 let said = reader.poll(STEP).and_then(Result::err);

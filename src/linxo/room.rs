@@ -47,6 +47,11 @@ impl Room {
         self.seats.available_permits()
     }
 
+    /// What an ordinary answer may take, in bytes.
+    pub fn share(&self) -> usize {
+        self.share
+    }
+
     /// The largest body read, in bytes.
     pub fn max_answer(&self) -> usize {
         self.max_answer

@@ -9,6 +9,8 @@
 //! - after an outcome that is not known, a new producer makes the broker finish the transaction,
 //!   and the position read back says which way it went: nothing is published twice;
 //! - rows are never dropped because Kafka is away: they wait, however long that takes;
+//! - nothing is published while it is not known whose the partitions are, so that what is ours is
+//!   never published late;
 //! - a position that is neither ours nor the one found at the start ends the
 //!   process: two processes would be using one journal;
 //! - a topic that takes less than it did is noticed by its refusal, and what no longer fits is shed,
@@ -28,6 +30,7 @@ mod tally;
 mod tests;
 mod transaction;
 
+use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -35,8 +38,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::assignment::Ownership;
 use crate::event::Redaction;
-use crate::ids::JournalId;
-use crate::journal::Row;
+use crate::ids::{JournalId, UserId};
+use crate::journal::{Feed, JournalError};
 use crate::kafka::Clients;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
@@ -56,6 +59,8 @@ pub struct Pen {
     pub redaction: Redaction,
     /// What the topics take.
     pub limits: Limits,
+    /// Whether the source may hand out an event again.
+    pub is_repeatable: bool,
 }
 
 /// What the publisher works with.
@@ -80,6 +85,9 @@ pub struct PublisherSettings {
     pub ownership: Arc<Ownership>,
     /// Every number we show.
     pub metrics: Arc<Metrics>,
+    /// Whether what earlier transactions may have left open is ended: not on the demo's cluster,
+    /// which shows aborted records.
+    pub is_cleansing: bool,
     /// That the publisher makes progress.
     pub pulse: Arc<Pulse>,
 }
@@ -94,8 +102,9 @@ pub enum Control {
         token: u64,
         /// The states.
         states: Vec<QueueState>,
-        /// Told when they are held.
-        held: oneshot::Sender<()>,
+        /// Told when they are held, and every row that the journal had of them is published: the
+        /// states that changed by that.
+        held: oneshot::Sender<HashMap<UserId, QueueState>>,
     },
     /// The partition is let go of; its rows have been settled, or will be published late.
     Release {
@@ -103,6 +112,16 @@ pub enum Control {
         partition: i32,
         /// Which grant of it this was.
         token: u64,
+    },
+    /// Somebody wants to know which event a user's queue must give next.
+    Look {
+        /// The user's partition.
+        partition: i32,
+        /// The user.
+        user: UserId,
+        /// Told the id; none when the ids are not known to be consecutive, or not all that was
+        /// received is published.
+        expected: oneshot::Sender<Option<u64>>,
     },
 }
 
@@ -120,6 +139,9 @@ pub enum PublisherError {
         /// The other process.
         found: String,
     },
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The program cannot write its own records.
     #[error("a record cannot be written: {0}")]
     Record(#[from] crate::record::RecordError),
@@ -136,14 +158,11 @@ pub struct Publisher {
     pub ended: oneshot::Receiver<Result<(), PublisherError>>,
 }
 
-/// Rows that may wait for the publisher; beyond that, who keeps waits.
-pub const ROWS: usize = 4096;
-
-/// Starts the publisher on a thread of its own. It ends when `rows` is closed and empty. The
-/// position found is sent as soon as the producer is initialised.
+/// Starts the publisher on a thread of its own. It ends when the journal is closed and everything
+/// in it is published. The position found is sent as soon as the producer is initialised.
 pub fn start(
     settings: PublisherSettings,
-    rows: mpsc::Receiver<Row>,
+    feed: Feed,
     position: oneshot::Sender<Position>,
 ) -> Result<Publisher, PublisherError> {
     let (control, controls) = mpsc::channel(64);
@@ -155,7 +174,7 @@ pub fn start(
     std::thread::Builder::new()
         .name("publisher".into())
         .spawn(move || {
-            let result = runtime.block_on(run::run(settings, rows, controls, position));
+            let result = runtime.block_on(run::run(settings, feed, controls, position));
             // nobody may be waiting any more
             drop(end.send(result));
         })

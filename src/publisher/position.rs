@@ -8,7 +8,7 @@
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::ids::JournalId;
+use crate::ids::{JournalId, Timestamp};
 use crate::kafka::{self, Clients, ReadError};
 use crate::record::{Decoder, RecordError, Topics};
 
@@ -19,6 +19,8 @@ pub struct Position {
     pub number: u64,
     /// The process that wrote the mark; none when there is no mark.
     pub incarnation: Option<String>,
+    /// Until when that process had asked its queues.
+    pub asked_until: Timestamp,
 }
 
 /// Why a position could not be read.
@@ -30,7 +32,10 @@ pub(super) enum PositionError {
     Record(#[from] RecordError),
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the mark is waited for when another instance may be in a transaction.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long when it may be one of ours that the broker left open.
+pub(super) const SHORT: Duration = Duration::from_secs(3);
 
 /// Reads the position of `journal` back. Blocks.
 pub(super) fn read(
@@ -38,9 +43,10 @@ pub(super) fn read(
     topics: &Topics,
     decoder: &RwLock<Decoder>,
     journal: &JournalId,
+    patience: Duration,
 ) -> Result<Position, PositionError> {
     let mut mark = None;
-    kafka::read_to_end(clients, &topics.journals, &[0], PATIENCE, |record| {
+    kafka::read_to_end(clients, &topics.journals, &[0], patience, |record| {
         if record.key == journal.as_str().as_bytes() {
             mark = record.value.map(<[u8]>::to_vec);
         }
@@ -48,5 +54,5 @@ pub(super) fn read(
     let Some(mark) = mark else { return Ok(Position::default()) };
     let mark = decoder.read().unwrap_or_else(PoisonError::into_inner).own_journal_mark(&mark)?;
     let number = u64::try_from(mark.position).unwrap_or(0);
-    Ok(Position { number, incarnation: Some(mark.incarnation) })
+    Ok(Position { number, incarnation: Some(mark.incarnation), asked_until: mark.asked_until })
 }

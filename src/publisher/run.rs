@@ -5,6 +5,7 @@
 //!
 //! Knows nothing of: how records are made.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -16,15 +17,20 @@ use super::position::{self, Position};
 use super::producer::{Mishap, RefusedRecord, Sending, TransactionalProducer, is_too_large};
 use super::transaction::{Interrupted, confirm, gather, mark};
 use super::{Control, PublisherError, PublisherSettings};
-use crate::journal::Row;
+use crate::ids::UserId;
+use crate::journal::{Feed, Row};
 use crate::kafka::Failure;
 use crate::metrics::{Stage, TransactionOutcome};
+use crate::queue_state::QueueState;
+use crate::sabotage::{self, CrashPoint, Guard};
 
 /// The longest time without a mark, and so without a commit.
 const MARK_INTERVAL: Duration = Duration::from_secs(10);
 const INIT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often it is looked whether the group has answered.
+const UNSURE: Duration = Duration::from_millis(50);
 
 struct Publishing {
     settings: PublisherSettings,
@@ -34,12 +40,21 @@ struct Publishing {
     found: Option<Position>,
     marked: Instant,
     last_number: u64,
+    /// Who waits until the rows that were there when a partition was granted are published.
+    adoptions: Vec<Adoption>,
 }
 
-/// Runs until `rows` is closed and empty.
+struct Adoption {
+    partition: i32,
+    token: u64,
+    last_number: u64,
+    held: oneshot::Sender<HashMap<UserId, QueueState>>,
+}
+
+/// Runs until the journal is closed and everything in it is published.
 pub(super) async fn run(
     settings: PublisherSettings,
-    mut rows: mpsc::Receiver<Row>,
+    mut feed: Feed,
     mut controls: mpsc::Receiver<Control>,
     found: oneshot::Sender<Position>,
 ) -> Result<(), PublisherError> {
@@ -50,9 +65,12 @@ pub(super) async fn run(
         found: None,
         marked: Instant::now(),
         last_number: 0,
+        adoptions: Vec::new(),
     };
-    let position = publishing.reconnect(&mut controls).await?;
+    let position = publishing.reconnect(&feed, &mut controls, None).await?;
     publishing.last_number = position.number;
+    publishing.settings.pulse.resume(position.asked_until);
+    feed.begin(position.number)?;
     publishing.found = Some(position.clone());
     // whoever started us may have been stopped meanwhile
     found.send(position).ok();
@@ -61,14 +79,14 @@ pub(super) async fn run(
         let mark_at = publishing.marked + MARK_INTERVAL;
         tokio::select! {
             biased;
-            Some(control) = controls.recv() => publishing.obey(control),
-            row = rows.recv() => {
+            Some(control) = controls.recv() => publishing.obey(control, &feed),
+            row = feed.next() => {
                 let Some(row) = row else { break };
                 batch.push(row);
-                publishing.publish(&mut batch, &mut rows, &mut controls).await?;
+                publishing.publish(&mut batch, &mut feed, &mut controls).await?;
             }
             () = tokio::time::sleep_until(mark_at) => {
-                publishing.publish(&mut batch, &mut rows, &mut controls).await?;
+                publishing.publish(&mut batch, &mut feed, &mut controls).await?;
             }
         }
     }
@@ -76,14 +94,23 @@ pub(super) async fn run(
 }
 
 impl Publishing {
-    fn obey(&mut self, control: Control) {
+    fn obey(&mut self, control: Control, feed: &Feed) {
         match control {
             Control::Adopt { partition, token, states, held } => {
                 let states =
                     states.into_iter().map(|state| (state.user_id.clone(), state)).collect();
-                self.holdings.insert(partition, Owned { token, states });
-                // who asked may have lost the partition meanwhile
-                held.send(()).ok();
+                let owned = Owned { token, states, changed: Some(HashSet::new()) };
+                self.holdings.insert(partition, owned);
+                let last_number = feed.written();
+                self.adoptions.push(Adoption { partition, token, last_number, held });
+                self.tell_adopted();
+            }
+            Control::Look { partition, user, expected } => {
+                let is_all_published = feed.written() <= self.last_number;
+                let state = self.holdings.get(&partition).and_then(|owned| owned.states.get(&user));
+                let id = state.filter(|_| is_all_published).and_then(QueueState::expected_id);
+                // who asked may have gone
+                expected.send(id).ok();
             }
             Control::Release { partition, token } => {
                 if self.holdings.get(&partition).is_some_and(|owned| owned.token == token) {
@@ -93,31 +120,78 @@ impl Publishing {
         }
     }
 
+    /// Tells those whose partition's rows of before are published by now.
+    fn tell_adopted(&mut self) {
+        let last_number = self.last_number;
+        for adoption in self.adoptions.extract_if(.., |of| of.last_number <= last_number) {
+            let owned = self.holdings.get_mut(&adoption.partition);
+            let Some(owned) = owned.filter(|owned| owned.token == adoption.token) else { continue };
+            let changed = owned.changed.take().unwrap_or_default();
+            let state_of = |user: UserId| Some((user.clone(), owned.states.get(&user)?.clone()));
+            // who asked may have lost the partition meanwhile
+            adoption.held.send(changed.into_iter().filter_map(state_of).collect()).ok();
+        }
+    }
+
+    /// Whether it is known whose a row's partition is: nobody's of ours, or ours and read.
+    fn may_publish(&self, row: &Row) -> bool {
+        may_publish(&self.settings, &self.holdings, row)
+    }
+
+    /// Waits until it is known whose the partitions of the batch are.
+    async fn wait_until_sure(
+        &mut self,
+        batch: &[Row],
+        feed: &Feed,
+        controls: &mut mpsc::Receiver<Control>,
+    ) {
+        while !batch.iter().all(|row| self.may_publish(row)) {
+            feed.hold_up(true);
+            let until = Instant::now() + UNSURE;
+            while let Ok(Some(control)) = timeout_at(until, controls.recv()).await {
+                self.obey(control, feed);
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
     /// Publishes the rows of `batch` and those that come meanwhile; ends when they are committed.
     async fn publish(
         &mut self,
         batch: &mut Vec<Row>,
-        rows: &mut mpsc::Receiver<Row>,
+        feed: &mut Feed,
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<(), PublisherError> {
+        if batch.is_empty() && !self.settings.ownership.is_sure() {
+            // a mark would say that the partitions are still ours
+            self.marked = Instant::now();
+            return Ok(());
+        }
         self.settings.metrics.oldest_unpublished(batch.iter().find_map(Row::received_at));
         let mut pause = FIRST_PAUSE;
         let mut attempt = 0_u32;
         loop {
             attempt += 1;
-            let mut gathering = (attempt == 1).then_some(&mut *rows);
+            self.wait_until_sure(batch, feed, controls).await;
+            let mut gathering = (attempt == 1).then_some(&mut *feed);
             let interrupted = match self.try_once(batch, &mut gathering).await {
-                Ok(()) => break,
+                Ok(published) => {
+                    feed.published(published.0, published.1);
+                    break;
+                }
                 Err(interrupted) => interrupted,
             };
-            let settled = self.recover(interrupted, batch, controls, attempt).await?;
-            if settled {
+            feed.hold_up(true);
+            if let Some(published) =
+                self.recover(interrupted, batch, feed, controls, attempt).await?
+            {
+                feed.published(published.0, published.1);
                 break;
             }
             self.settings.metrics.oldest_unpublished(batch.iter().find_map(Row::received_at));
             let waited = Instant::now() + pause;
             while let Ok(Some(control)) = timeout_at(waited, controls.recv()).await {
-                self.obey(control);
+                self.obey(control, feed);
             }
             tokio::time::sleep_until(waited).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -125,6 +199,7 @@ impl Publishing {
         if attempt > 1 {
             tracing::info!(attempt, rows = batch.len(), "publishing goes on");
         }
+        feed.hold_up(false);
         self.marked = Instant::now();
         self.settings.metrics.oldest_unpublished(None);
         batch.clear();
@@ -135,8 +210,8 @@ impl Publishing {
     async fn try_once(
         &mut self,
         batch: &mut Vec<Row>,
-        gathering: &mut Option<&mut mpsc::Receiver<Row>>,
-    ) -> Result<(), Interrupted> {
+        gathering: &mut Option<&mut Feed>,
+    ) -> Result<Published, Interrupted> {
         let began = Instant::now();
         let Some(producer) = &self.producer else {
             return Err(Interrupted::Mishap(Mishap {
@@ -148,38 +223,50 @@ impl Publishing {
         };
         producer.begin()?;
         let mut sending = Sending { producer, records: 0, bytes: 0 };
-        let mut draft = Draft::new(&self.settings.pen, &self.holdings);
+        if sabotage::is_off(Guard::FenceOrder) {
+            let all = self.holdings.keys().copied().collect();
+            confirm(&self.settings, &self.holdings, producer, &all)?;
+        }
+        let Self { settings, holdings, .. } = &*self;
+        let mut draft = Draft::new(&settings.pen, &settings.journal, holdings);
         for row in batch.iter() {
             draft.apply(row, &mut sending)?;
         }
-        if let Some(rows) = gathering {
-            gather(batch, rows, &mut draft, &mut sending, self.settings.commit_interval).await?;
+        if let Some(feed) = gathering {
+            let may_publish = |row: &Row| may_publish(settings, holdings, row);
+            let interval = settings.commit_interval;
+            gather(batch, feed, may_publish, &mut draft, &mut sending, interval).await?;
         }
         let last_number = batch.last().map_or(self.last_number, |row| row.number);
         let owned = draft.close(&mut sending)?;
-        mark(&self.settings, &self.holdings, batch, last_number, &mut sending)?;
+        mark(settings, holdings, batch, last_number, &mut sending)?;
         let gathered = Instant::now();
         producer.deliver().await?;
-        if !owned.is_empty() {
-            confirm(&self.settings, &self.holdings, producer, &owned)?;
+        sabotage::pass(CrashPoint::AfterProduce);
+        if !owned.is_empty() && !sabotage::is_off(Guard::FenceOrder) {
+            confirm(settings, holdings, producer, &owned)?;
         }
+        sabotage::pass(CrashPoint::BeforeCommit);
         producer.commit()?;
+        sabotage::pass(CrashPoint::AfterCommit);
         self.settings.metrics.stage(Stage::Gather, gathered - began);
         self.settings.metrics.stage(Stage::Transaction, gathered.elapsed());
         self.settings.metrics.transaction_records(sending.records);
         let outcome = draft.into_outcome();
-        self.take_in(outcome, batch, last_number);
-        Ok(())
+        Ok(self.take_in(outcome, batch, last_number))
     }
 
     /// The transaction is committed: its states are the states, its counts are shown, and whoever
     /// waits for its rows is told.
-    fn take_in(&mut self, outcome: Outcome, batch: &mut Vec<Row>, last_number: u64) {
+    fn take_in(&mut self, outcome: Outcome, batch: &mut Vec<Row>, last_number: u64) -> Published {
         outcome.tally.show(&self.settings.metrics);
         self.settings.metrics.transaction(TransactionOutcome::Committed);
         self.last_number = last_number;
         for ((partition, user), state) in outcome.changes {
             let Some(owned) = self.holdings.get_mut(&partition) else { continue };
+            if let Some(changed) = &mut owned.changed {
+                changed.insert(user.clone());
+            }
             match state {
                 Some(mut state) => {
                     state.shrink();
@@ -190,26 +277,33 @@ impl Publishing {
                 }
             }
         }
+        let end = batch.last().map(|row| row.end);
         for (row, settled) in batch.drain(..).zip(outcome.settled) {
-            // whoever waited may have gone
-            row.settle.send(settled).ok();
+            if let Some(settle) = row.settle {
+                // whoever waited may have gone
+                settle.send(settled).ok();
+            }
         }
+        self.tell_adopted();
+        (last_number, end)
     }
 
-    /// After an attempt that did not end well; true when its transaction proves to be committed.
+    /// After an attempt that did not end well; what is published when its transaction proves to be
+    /// committed.
     async fn recover(
         &mut self,
         interrupted: Interrupted,
         batch: &mut Vec<Row>,
+        feed: &Feed,
         controls: &mut mpsc::Receiver<Control>,
         attempt: u32,
-    ) -> Result<bool, PublisherError> {
+    ) -> Result<Option<Published>, PublisherError> {
         let (failure, is_too_large) = match &interrupted {
             Interrupted::Mishap(mishap) => (mishap.failure, is_too_large(&mishap.source)),
             Interrupted::Refused { source, .. } => (Failure::Condemned, is_too_large(source)),
             Interrupted::Lost => (Failure::MustAbort, false),
             Interrupted::Record(_) => {
-                let Interrupted::Record(error) = interrupted else { return Ok(false) };
+                let Interrupted::Record(error) = interrupted else { return Ok(None) };
                 return Err(error.into());
             }
         };
@@ -233,36 +327,37 @@ impl Publishing {
             if matches!(interrupted, Interrupted::Lost) {
                 self.drop_lost();
             }
-            return Ok(false);
+            return Ok(None);
         }
         self.producer = None;
         if is_too_large {
             self.settings.pen.limits.learn(refused(&interrupted)).await;
         }
-        let found = self.reconnect(controls).await?;
+        let last = batch.last().map_or(u64::MAX, |row| row.number);
+        let found = self.reconnect(feed, controls, Some(last)).await?;
         self.drop_lost();
         let ours = found.incarnation.as_deref() == Some(self.settings.incarnation.as_str());
-        let last = batch.last().map_or(u64::MAX, |row| row.number);
         if !(ours && found.number >= last) {
-            return Ok(false);
+            return Ok(None);
         }
         tracing::info!(position = found.number, "the transaction proves to be committed");
         // the same draft once more, to know what was committed; its records go nowhere
-        let mut draft = Draft::new(&self.settings.pen, &self.holdings);
+        let mut draft = Draft::new(&self.settings.pen, &self.settings.journal, &self.holdings);
         for row in batch.iter() {
             if let Err(SendFault::Record(error)) = draft.apply(row, &mut Nowhere) {
                 return Err(error.into());
             }
         }
         let outcome = draft.into_outcome();
-        self.take_in(outcome, batch, last);
-        Ok(true)
+        Ok(Some(self.take_in(outcome, batch, last)))
     }
 
     /// Makes a producer and reads the position back, for as long as it takes.
     async fn reconnect(
         &mut self,
+        feed: &Feed,
         controls: &mut mpsc::Receiver<Control>,
+        last: Option<u64>,
     ) -> Result<Position, PublisherError> {
         let limits = &self.settings.pen.limits;
         let (batch, largest) = (limits.batch(), limits.largest());
@@ -272,22 +367,14 @@ impl Publishing {
         loop {
             attempt += 1;
             let error = match TransactionalProducer::connect(&config, INIT) {
-                Ok(producer) => {
-                    let read = position::read(
-                        &self.settings.clients,
-                        &self.settings.pen.topics,
-                        &self.settings.decoder,
-                        &self.settings.journal,
-                    );
-                    match read {
-                        Ok(position) => {
-                            self.judge(&position)?;
-                            self.producer = Some(producer);
-                            return Ok(position);
-                        }
-                        Err(error) => error.to_string(),
+                Ok(producer) => match self.read_back(&producer, last).await {
+                    Ok(position) => {
+                        self.judge(&position)?;
+                        self.producer = Some(producer);
+                        return Ok(position);
                     }
-                }
+                    Err(error) => error,
+                },
                 Err(mishap) => mishap.to_string(),
             };
             if attempt == 1 || attempt.is_multiple_of(12) {
@@ -295,10 +382,37 @@ impl Publishing {
             }
             let until = Instant::now() + pause;
             while let Ok(Some(control)) = timeout_at(until, controls.recv()).await {
-                self.obey(control);
+                self.obey(control, feed);
             }
             tokio::time::sleep_until(until).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Reads the position back with a producer that was just initialised, and has what earlier
+    /// transactions may have left open ended: as aborted, unless the position says that the last of
+    /// them, up to row `last`, was committed; then its next records commit the rest.
+    async fn read_back(
+        &self,
+        producer: &TransactionalProducer,
+        last: Option<u64>,
+    ) -> Result<Position, String> {
+        let PublisherSettings { clients, pen, decoder, journal, .. } = &self.settings;
+        let read = |patience| position::read(clients, &pen.topics, decoder, journal, patience);
+        if !self.settings.is_cleansing {
+            return read(position::PATIENCE).map_err(|error| error.to_string());
+        }
+        let first = read(position::SHORT);
+        if let (Ok(position), Some(last)) = (&first, last)
+            && position.number >= last
+        {
+            return first.map_err(|error| error.to_string());
+        }
+        producer.cleanse(&pen.topics.all()).await.map_err(|mishap| mishap.to_string())?;
+        match first {
+            Ok(position) => Ok(position),
+            // the mark itself stood in what was left open
+            Err(_) => read(position::PATIENCE).map_err(|error| error.to_string()),
         }
     }
 
@@ -320,6 +434,19 @@ impl Publishing {
     fn drop_lost(&mut self) {
         let ownership = &self.settings.ownership;
         self.holdings.retain(|partition, owned| ownership.is_owned(*partition, owned.token));
+    }
+}
+
+/// Up to which row everything is published, and the end of that row when it was one of these.
+type Published = (u64, Option<u64>);
+
+fn may_publish(settings: &PublisherSettings, holdings: &Holdings, row: &Row) -> bool {
+    if !settings.ownership.is_sure() {
+        return false;
+    }
+    match settings.ownership.token(row.of.partition) {
+        None => true,
+        Some(token) => holdings.get(&row.of.partition).is_some_and(|owned| owned.token == token),
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Tally {
     /// When the events were made at the source.
     pub(super) created_at: Vec<(LagClass, Timestamp)>,
     /// When the answers were received.
-    pub(super) received_at: Vec<Instant>,
+    pub(super) received_at: Vec<(Option<Instant>, Timestamp)>,
 }
 
 impl Tally {
@@ -49,8 +49,11 @@ impl Tally {
         for (class, created_at) in &self.created_at {
             metrics.event_lag(*class, now.since(*created_at));
         }
-        for received in &self.received_at {
-            metrics.commit_delay(received.elapsed());
+        for (received, received_at) in &self.received_at {
+            // what an earlier process received is known by the wall clock only
+            let delay =
+                received.map_or_else(|| now.since(*received_at), |received| received.elapsed());
+            metrics.commit_delay(delay);
         }
     }
 }

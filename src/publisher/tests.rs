@@ -1,8 +1,8 @@
 //! What a draft makes of rows, on an outbox that remembers.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::draft::{Draft, Holdings, Owned};
@@ -10,11 +10,13 @@ use super::outbox::{Outbox, Outgoing, SendFault};
 use super::{Limits, Pen};
 use crate::event::Redaction;
 use crate::gap::{Cause, Certainty};
-use crate::ids::{ConnectionId, GapId, QueueId, SubscriptionId, Timestamp, UserId};
-use crate::journal::{Answer, AnswerKind, Change, Journal, Lost, Row, RowOf};
+use crate::ids::{ConnectionId, GapId, JournalId, QueueId, SubscriptionId, Timestamp, UserId};
+use crate::journal::{Answer, AnswerKind, Change, Lost, Row, RowOf};
 use crate::queue_state::QueueState;
-use crate::record::{Encoder, Framing, Topics};
+use crate::record::{Decoder, Encoder, Framing, Topics};
 use crate::subscription::Subscription;
+
+static JOURNAL: LazyLock<JournalId> = LazyLock::new(|| JournalId::from("ours"));
 
 /// A record as it was sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +62,7 @@ fn pen(limits: &[(&str, usize)]) -> Pen {
             limits.iter().map(|(topic, limit)| ((*topic).to_owned(), *limit)).collect(),
             None,
         ),
+        is_repeatable: false,
     }
 }
 
@@ -79,21 +82,18 @@ fn subscription() -> Subscription {
 fn holdings() -> Holdings {
     let state = QueueState::first(&subscription(), 7, Timestamp(1));
     let states = [(UserId::from("user"), state)].into_iter().collect();
-    [(3, Owned { token: 1, states })].into_iter().collect()
+    [(3, Owned { token: 1, states, changed: None })].into_iter().collect()
 }
 
 /// A row as the journal makes it.
 async fn row_at(partition: i32, change: Change) -> Row {
-    let (rows, mut received) = mpsc::channel(1);
-    let journal = Journal::new(1 << 20, 0, rows);
     let of = RowOf {
         user: UserId::from("user"),
         partition,
-        grant: 1,
+        owner_epoch: 7,
         subscription_id: SubscriptionId::from("wish"),
     };
-    tokio::spawn(async move { journal.keep(of, change).await });
-    received.recv().await.unwrap()
+    Row { number: 1, end: 1, of, change, settle: None }
 }
 
 async fn row(change: Change) -> Row {
@@ -104,10 +104,9 @@ fn answer(kind: AnswerKind, body: &str) -> Answer {
     Answer {
         queue: QueueId::from("q1"),
         generation: 1,
-        owner_epoch: 7,
         asked_at: Timestamp(1_000),
         received_at: Timestamp(1_050),
-        received: Instant::now(),
+        received: Some(Instant::now()),
         kind,
         body: body.as_bytes().to_vec(),
     }
@@ -130,7 +129,7 @@ fn state_after(draft: Draft<'_>) -> QueueState {
 #[tokio::test]
 async fn events_count_by_key_and_their_state_is_written_once_at_the_end() {
     let (pen, holdings) = (pen(&[]), holdings());
-    let mut draft = Draft::new(&pen, &holdings);
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
     let mut out = Remembering::default();
     let body =
         format!("[{},{},{}]", event("1", "a", "OK"), event("2", "b", "OK"), event("3", "a", "OK"));
@@ -154,11 +153,11 @@ async fn a_draft_thrown_away_leaves_the_states_as_they_were() {
     let body = format!("[{}]", event("1", "a", "AUTH_FAILED"));
     let row = row(events(&body)).await;
     let mut first = Remembering::default();
-    let mut draft = Draft::new(&pen, &holdings);
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
     draft.apply(&row, &mut first).unwrap();
     drop(draft);
     let mut second = Remembering::default();
-    Draft::new(&pen, &holdings).apply(&row, &mut second).unwrap();
+    Draft::new(&pen, &JOURNAL, &holdings).apply(&row, &mut second).unwrap();
     assert_eq!(first.0, second.0);
     assert_eq!(second.to("linxo.actions.auth-failed").len(), 1);
 }
@@ -166,7 +165,7 @@ async fn a_draft_thrown_away_leaves_the_states_as_they_were() {
 #[tokio::test]
 async fn a_dead_letter_takes_no_sequence_and_the_rest_of_its_answer_is_published() {
     let (pen, holdings) = (pen(&[]), holdings());
-    let mut draft = Draft::new(&pen, &holdings);
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
     let mut out = Remembering::default();
     let body = format!(
         r#"[{},{{"event_type":"X","password":"hush"}},7,{}]"#,
@@ -187,7 +186,7 @@ async fn a_dead_letter_takes_no_sequence_and_the_rest_of_its_answer_is_published
 #[tokio::test]
 async fn what_is_not_owned_is_published_late_without_a_state() {
     let (pen, holdings) = (pen(&[]), holdings());
-    let mut draft = Draft::new(&pen, &holdings);
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
     let mut out = Remembering::default();
     let body = format!("[{}]", event("1", "a", "TOKEN_EXPIRED"));
     draft.apply(&row_at(9, events(&body)).await, &mut out).unwrap();
@@ -198,7 +197,7 @@ async fn what_is_not_owned_is_published_late_without_a_state() {
     assert_eq!(out.to("linxo.actions.token-expired").len(), 1);
 
     let subscribed = row_at(9, Change::Subscribed(Box::new(subscription()))).await;
-    let mut draft = Draft::new(&pen, &holdings);
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
     draft.apply(&subscribed, &mut out).unwrap();
     assert_eq!(draft.into_outcome().settled, [Err(crate::journal::Unsettled::NotOwned)]);
 }
@@ -213,7 +212,7 @@ async fn an_event_too_large_loses_unmapped_first_and_then_becomes_a_dead_letter_
     };
     let (pen, holdings) =
         (pen(&[("linxo.events", 2_000), ("linxo.dead-letters", 2_000)]), holdings());
-    let mut draft = Draft::new(&pen, &holdings);
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
     let mut out = Remembering::default();
     let body = format!("[{},{}]", padded("1", "extra", 5_000), padded("2", "name", 5_000));
     draft.apply(&row(events(&body)).await, &mut out).unwrap();
@@ -233,7 +232,7 @@ async fn an_event_too_large_loses_unmapped_first_and_then_becomes_a_dead_letter_
 #[tokio::test]
 async fn a_gap_is_published_for_the_user_and_each_connection_and_again_when_reconciled() {
     let (pen, holdings) = (pen(&[]), holdings());
-    let mut draft = Draft::new(&pen, &holdings);
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
     let mut out = Remembering::default();
     let body = format!("[{},{}]", event("1", "a", "OK"), event("2", "b", "OK"));
     draft.apply(&row(events(&body)).await, &mut out).unwrap();
@@ -284,7 +283,7 @@ async fn a_gap_is_published_for_the_user_and_each_connection_and_again_when_reco
 #[tokio::test]
 async fn a_removal_takes_the_user_out_of_both_topics() {
     let (pen, holdings) = (pen(&[]), holdings());
-    let mut draft = Draft::new(&pen, &holdings);
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
     let mut out = Remembering::default();
     draft.apply(&row(Change::Removed).await, &mut out).unwrap();
     let owned = draft.close(&mut out).unwrap();
@@ -296,30 +295,118 @@ async fn a_removal_takes_the_user_out_of_both_topics() {
     assert_eq!(draft.into_outcome().changes.into_values().next().unwrap(), None);
 }
 
-#[tokio::test]
-async fn rows_are_numbered_in_order_and_give_their_memory_back() {
-    let (rows, mut received) = mpsc::channel(8);
-    let journal = Journal::new(4096, 41, rows);
-    let of = || RowOf {
+/// A row as an earlier process wrote it.
+fn earlier(owner_epoch: i64, change: Change) -> Row {
+    let of = RowOf {
         user: UserId::from("user"),
         partition: 3,
-        grant: 1,
+        owner_epoch,
         subscription_id: SubscriptionId::from("wish"),
     };
-    let (told, settled) = oneshot::channel();
-    let first = journal.clone();
-    tokio::spawn(async move {
-        told.send(first.keep(of(), events(&"x".repeat(3_000))).await).ok();
-    });
-    let row = received.recv().await.unwrap();
-    assert_eq!(row.number, 42);
-    // the journal is full now: the next one waits until the first is settled and dropped
-    let second = tokio::spawn(async move { journal.keep(of(), events(&"x".repeat(3_000))).await });
-    tokio::task::yield_now().await;
-    assert!(received.try_recv().is_err());
-    row.settle.send(Ok(())).unwrap();
-    drop(row.held);
-    assert_eq!(settled.await.unwrap(), Ok(()));
-    assert_eq!(received.recv().await.unwrap().number, 43);
-    assert!(second.await.unwrap().is_err());
+    Row { number: 1, end: 1, of, change, settle: None }
+}
+
+/// Partition 3 is ours again, with the state that somebody wrote in epoch 6.
+fn taken_over_from(writer: &JournalId) -> Holdings {
+    let mut state = QueueState::first(&subscription(), 6, Timestamp(1));
+    state.journal_id = Some(writer.clone());
+    let state = state.taken_over(&JOURNAL);
+    assert_eq!(state.owner_epoch, 7);
+    let states = [(UserId::from("user"), state)].into_iter().collect();
+    [(3, Owned { token: 1, states, changed: None })].into_iter().collect()
+}
+
+fn is_late(holdings: &Holdings, row: &Row) -> bool {
+    let pen = pen(&[]);
+    let mut draft = Draft::new(&pen, &JOURNAL, holdings);
+    let mut out = Remembering::default();
+    draft.apply(row, &mut out).unwrap();
+    assert_eq!(out.to("linxo.events").len(), 1, "published either way");
+    draft.close(&mut out).unwrap().is_empty()
+}
+
+#[tokio::test]
+async fn rows_of_before_a_restart_keep_their_place_unless_somebody_else_published_since() {
+    let row = |epoch| earlier(epoch, events(&format!("[{}]", event("1", "c", "SUCCESS"))));
+    let ours = taken_over_from(&JOURNAL);
+    for epoch in 1..=7 {
+        assert!(!is_late(&ours, &row(epoch)), "epoch {epoch}");
+    }
+    let others = taken_over_from(&JournalId::from("another"));
+    for epoch in 1..=6 {
+        assert!(is_late(&others, &row(epoch)), "epoch {epoch}");
+    }
+    assert!(!is_late(&others, &row(7)));
+}
+
+#[tokio::test]
+async fn a_state_names_the_journal_that_wrote_it() {
+    let (pen, holdings) = (pen(&[]), holdings());
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
+    let mut out = Remembering::default();
+    let body = format!("[{}]", event("1", "c", "SUCCESS"));
+    draft.apply(&row(events(&body)).await, &mut out).unwrap();
+    draft.close(&mut out).unwrap();
+    let decoder = Decoder::new(&Framing::SingleObject, &pen.topics).unwrap();
+    let written = decoder.queue_state(out.to("linxo.queues")[0].value.as_ref().unwrap()).unwrap();
+    assert_eq!(written.journal_id.as_ref(), Some(&*JOURNAL));
+    assert_eq!(state_after(draft).journal_id, None, "a million of them are held");
+}
+
+#[tokio::test]
+async fn a_suspicion_is_held_until_it_is_a_gap_or_unfounded() {
+    let (pen, holdings) = (pen(&[]), holdings());
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
+    let mut out = Remembering::default();
+    let suspected = |since| Change::Suspected { since: Timestamp(since), at: Timestamp(since + 9) };
+    for change in [suspected(100), suspected(200)] {
+        draft.apply(&row(change).await, &mut out).unwrap();
+    }
+    assert_eq!(out.0, [], "nothing is published yet");
+    let lost = Lost {
+        gap_id: GapId::from("gap"),
+        cause: Cause::AnswerLost,
+        certainty: Certainty::Possible,
+        from: Timestamp(100),
+        to: Timestamp(300),
+        to_reconcile: false,
+    };
+    draft.apply(&row(Change::Missed(lost)).await, &mut out).unwrap();
+    assert_eq!(out.to("linxo.gaps").len(), 1);
+    for change in [suspected(400), Change::Unsuspected] {
+        draft.apply(&row(change).await, &mut out).unwrap();
+    }
+    assert_eq!(out.to("linxo.gaps").len(), 1);
+    let state = state_after(draft);
+    assert_eq!((state.suspicion, state.recovery), (None, None));
+}
+
+#[tokio::test]
+async fn an_event_handed_out_again_is_published_once_where_that_may_be() {
+    let mut pen = pen(&[]);
+    pen.is_repeatable = true;
+    let holdings = holdings();
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
+    let mut out = Remembering::default();
+    let answer_of = |ids: [&str; 2]| {
+        let elements = ids.map(|id| event(id, "c", "SUCCESS"));
+        events(&format!("[{}]", elements.join(",")))
+    };
+    for ids in [["1", "2"], ["1", "2"], ["2", "3"]] {
+        draft.apply(&row(answer_of(ids)).await, &mut out).unwrap();
+    }
+    let sent = out.to("linxo.events");
+    let ids: Vec<&str> = sent.iter().map(|sent| sent.headers["linxo-event-id"].as_str()).collect();
+    assert_eq!(ids, ["1", "2", "3"]);
+    assert_eq!(state_after(draft).sequence(Some(&ConnectionId::from("c"))), 3);
+}
+
+#[tokio::test]
+async fn a_change_that_an_earlier_process_was_asked_for_is_passed_over() {
+    let (pen, holdings) = (pen(&[]), holdings());
+    let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
+    let mut out = Remembering::default();
+    draft.apply(&row(Change::Withdrawn).await, &mut out).unwrap();
+    assert!(draft.close(&mut out).unwrap().is_empty());
+    assert_eq!(out.0, []);
 }

@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::PublisherSettings;
@@ -16,8 +15,9 @@ use super::draft::{Draft, Holdings};
 use super::outbox::{Outbox, Outgoing, SendFault};
 use super::producer::{Mishap, RefusedRecord, Sending, TransactionalProducer};
 use crate::ids::Timestamp;
-use crate::journal::Row;
+use crate::journal::{Feed, Row};
 use crate::journal_mark::JournalMark;
+use crate::sabotage::{self, Guard};
 
 /// Records and bytes at which a transaction is closed, however fast more come.
 const MAX_RECORDS: u64 = 10_000;
@@ -55,7 +55,8 @@ impl From<SendFault> for Interrupted {
 /// Takes rows for as long as they come, up to `interval`, and sends their records meanwhile.
 pub(super) async fn gather(
     batch: &mut Vec<Row>,
-    rows: &mut mpsc::Receiver<Row>,
+    feed: &mut Feed,
+    may_publish: impl Fn(&Row) -> bool,
     draft: &mut Draft<'_>,
     sending: &mut Sending<'_>,
     interval: Duration,
@@ -65,13 +66,17 @@ pub(super) async fn gather(
     let quiet = interval / 4;
     while sending.records < MAX_RECORDS && sending.bytes < MAX_BYTES && Instant::now() < end {
         let until = end.min(Instant::now() + quiet);
-        let row = match rows.try_recv() {
-            Ok(row) => row,
-            Err(_) => match timeout_at(until, rows.recv()).await {
+        let row = match feed.try_next() {
+            Some(row) => row,
+            None => match timeout_at(until, feed.next()).await {
                 Ok(Some(row)) => row,
                 Ok(None) | Err(_) => break,
             },
         };
+        if !may_publish(&row) {
+            feed.put_back(row);
+            break;
+        }
         batch.push(row);
         if let Some(row) = batch.last() {
             draft.apply(row, sending)?;
@@ -95,7 +100,11 @@ pub(super) fn mark(
         instance_id: settings.instance_id.clone(),
         url: settings.url.clone(),
         incarnation: settings.incarnation.clone(),
-        position: i64::try_from(last_number).unwrap_or(i64::MAX),
+        position: if sabotage::is_off(Guard::Position) {
+            0
+        } else {
+            i64::try_from(last_number).unwrap_or(i64::MAX)
+        },
         partitions: holdings.keys().copied().collect(),
         asked_until: settings.pulse.asked_until(now),
         // rows that came meanwhile were received after these
@@ -116,6 +125,9 @@ pub(super) fn confirm(
     producer: &TransactionalProducer,
     partitions: &BTreeSet<i32>,
 ) -> Result<(), Interrupted> {
+    if sabotage::is_off(Guard::Fence) {
+        return Ok(());
+    }
     let member = settings.ownership.member().ok_or(Interrupted::Lost)?;
     let is_ours = |partition: &i32| {
         holdings

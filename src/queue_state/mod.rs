@@ -16,11 +16,19 @@ pub use status::ChannelStatus;
 
 use crate::event::{Action, Connection, RaisedAction, SourceEvent};
 use crate::gap::{Cause, Certainty};
-use crate::ids::{ConnectionId, GapId, QueueId, SubscriptionId, Timestamp, UserId};
+use crate::ids::{ConnectionId, GapId, JournalId, QueueId, SubscriptionId, Timestamp, UserId};
 use crate::subscription::Subscription;
 
 /// How many channels of a connection are held; past it, those that the last snapshot lacks go.
 pub const MAX_CHANNELS: usize = 64;
+
+/// How many events of a queue are remembered, to recognise one that is handed out again.
+pub const MAX_REMEMBERED: usize = 256;
+
+/// Steps from one id to the next that make the ids of a queue count as consecutive.
+pub const PROVEN: i32 = 8;
+/// The ids of this queue are not consecutive.
+const DISPROVED: i32 = -1;
 
 /// How far a user's queue has been published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +53,18 @@ pub struct QueueState {
     pub connections: Vec<KnownConnection>,
     /// The gap that is not reconciled yet.
     pub recovery: Option<Box<Recovery>>,
+    /// A question that was not answered and may have removed events.
+    pub suspicion: Option<Box<Suspicion>>,
+    /// How many events of the queue followed the one before by 1; -1 when one did not.
+    pub consecutive: i32,
+    /// The last events of the queue, where the source may hand out one again.
+    pub recent_event_ids: Vec<Box<str>>,
+    /// The journal whose rows were published into this; none while it is held.
+    pub journal_id: Option<JournalId>,
+    /// The least owner epoch of rows that may still be published into this: those before it may
+    /// have been overtaken by another owner.
+    #[serde(skip)]
+    pub rows_from: i64,
     /// When this was written, by our clock.
     pub updated_at: Timestamp,
 }
@@ -92,6 +112,15 @@ pub struct Recovery {
     pub last_event_id: Option<String>,
 }
 
+/// Events that may have been removed from the queue by a question that was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspicion {
+    /// Start of the last answered question before it, by our clock.
+    pub since: Timestamp,
+    /// When the first such question was given up, by our clock.
+    pub at: Timestamp,
+}
+
 /// The queue that a user's events come from now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CurrentQueue {
@@ -115,8 +144,76 @@ impl QueueState {
             user_sequence: 0,
             connections: Vec::new(),
             recovery: None,
+            suspicion: None,
+            consecutive: 0,
+            recent_event_ids: Vec::new(),
+            journal_id: None,
+            rows_from: 0,
             updated_at: now,
         }
+    }
+
+    /// The state as a new owner with this journal takes it over, one epoch later. Rows of earlier
+    /// epochs still belong to it when its last writer was the same journal, whose rows keep their
+    /// order; else they may have been overtaken, unless nothing was written since their epoch began.
+    pub fn taken_over(mut self, journal: &JournalId) -> Self {
+        let is_ours = self.journal_id.take().is_none_or(|writer| writer == *journal);
+        self.rows_from = if is_ours { 0 } else { self.owner_epoch + 1 };
+        self.owner_epoch += 1;
+        self
+    }
+
+    /// Whether a row of this wish and epoch may be published into this state.
+    pub fn takes(&self, subscription: &SubscriptionId, owner_epoch: i64) -> bool {
+        self.subscription_id == *subscription && owner_epoch >= self.rows_from
+    }
+
+    /// Whether no other journal's rows were published into it.
+    pub fn is_continued(&self) -> bool {
+        self.rows_from == 0
+    }
+
+    /// Nothing is known of the queue yet: it has taken the place of another.
+    pub fn forget_queue(&mut self) {
+        self.last_event_id = None;
+        self.suspicion = None;
+        self.consecutive = 0;
+        self.recent_event_ids = Vec::new();
+    }
+
+    /// Holds which event of the queue came last, and whether its id follows the one before.
+    pub fn follow(&mut self, event_id: &str) {
+        if let Some(last) = &self.last_event_id {
+            let is_next = match (last.parse::<u64>(), event_id.parse::<u64>()) {
+                (Ok(last), Ok(id)) => last.checked_add(1) == Some(id),
+                _ => false,
+            };
+            self.consecutive = match (self.consecutive, is_next) {
+                (DISPROVED, _) | (_, false) => DISPROVED,
+                (steps, true) => steps.saturating_add(1),
+            };
+        }
+        self.last_event_id = Some(event_id.into());
+    }
+
+    /// The id that the next event must have; none when the ids of this queue have not proved to be
+    /// consecutive.
+    pub fn expected_id(&self) -> Option<u64> {
+        let last: u64 = self.last_event_id.as_ref()?.parse().ok()?;
+        (self.consecutive >= PROVEN).then(|| last.saturating_add(1))
+    }
+
+    /// Whether an event of the queue has been published before.
+    pub fn is_repeat(&self, event_id: &str) -> bool {
+        self.recent_event_ids.iter().any(|known| **known == *event_id)
+    }
+
+    /// Remembers an event, and forgets the oldest of too many.
+    pub fn remember(&mut self, event_id: &str) {
+        if self.recent_event_ids.len() >= MAX_REMEMBERED {
+            self.recent_event_ids.remove(0);
+        }
+        self.recent_event_ids.push(event_id.into());
     }
 
     /// A user's current queue: the state's when it belongs to the subscription, else the first.
@@ -211,6 +308,7 @@ impl QueueState {
             known.channels.shrink_to_fit();
         }
         self.connections.shrink_to_fit();
+        self.recent_event_ids.shrink_to_fit();
     }
 
     fn entered(&self, connection: &Connection<'_>, raised: &mut Vec<RaisedAction>) {

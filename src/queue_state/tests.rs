@@ -163,5 +163,63 @@ fn channels_held_are_bounded_and_take_no_room_to_grow() {
     }
     assert_eq!(state.connection("7").unwrap().status("01").unwrap().as_str(), "RUNNING");
     assert_eq!(state.connections.len(), state.connections.capacity());
-    assert!(size_of::<QueueState>() <= 176, "{}", size_of::<QueueState>());
+    assert!(size_of::<QueueState>() <= 200, "{}", size_of::<QueueState>());
+}
+
+#[test]
+fn ids_count_as_consecutive_when_enough_followed_and_none_did_not() {
+    let mut state = state();
+    for id in 5..=12 {
+        state.follow(&id.to_string());
+        assert_eq!(state.expected_id(), None, "{id}");
+    }
+    state.follow("13");
+    assert_eq!(state.expected_id(), Some(14));
+    state.follow("15");
+    assert_eq!(state.expected_id(), None);
+    for id in 16..=40 {
+        state.follow(&id.to_string());
+    }
+    assert_eq!(state.expected_id(), None, "once disproved, never believed again");
+    state.forget_queue();
+    for id in 1..=9 {
+        state.follow(&id.to_string());
+    }
+    assert_eq!(state.expected_id(), Some(10), "another queue is another matter");
+}
+
+#[test]
+fn ids_that_are_no_numbers_are_not_consecutive() {
+    let mut state = state();
+    for id in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
+        state.follow(id);
+    }
+    assert_eq!((state.expected_id(), state.last_event_id.as_deref()), (None, Some("j")));
+}
+
+#[test]
+fn the_last_events_are_remembered_within_a_bound() {
+    let mut state = state();
+    for id in 0..MAX_REMEMBERED + 10 {
+        state.remember(&id.to_string());
+    }
+    assert_eq!(state.recent_event_ids.len(), MAX_REMEMBERED);
+    assert!(!state.is_repeat("9") && state.is_repeat("10"));
+}
+
+#[test]
+fn rows_of_earlier_epochs_are_taken_when_the_last_writer_had_the_same_journal() {
+    let ours = JournalId::from("ours");
+    let wish = SubscriptionId::from("wish");
+    let written_by = |writer: Option<&str>| {
+        let mut state = state();
+        state.subscription_id = wish.clone();
+        state.journal_id = writer.map(JournalId::from);
+        state.taken_over(&ours)
+    };
+    assert!(written_by(Some("ours")).takes(&wish, 1));
+    assert!(!written_by(Some("another")).takes(&wish, 3));
+    // nothing was written since that take-over
+    assert!(written_by(Some("another")).takes(&wish, 4));
+    assert!(!written_by(Some("ours")).takes(&SubscriptionId::from("other wish"), 4));
 }

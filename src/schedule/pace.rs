@@ -87,6 +87,23 @@ impl Pace {
         now.since(since) >= self.until_phase(since, phase)
     }
 
+    /// The pace while publishing is held up: the source's queue is the first buffer, and nothing is
+    /// asked more often than it must be.
+    pub fn unhurried(self) -> Self {
+        Self { active: self.keep_alive, ..self }
+    }
+
+    /// How long a question without an answer stays a suspicion before it is published as a gap: a
+    /// fifteenth of the queue's life, 60 s of 15 min.
+    pub fn suspicion(&self) -> Duration {
+        self.queue_lifetime / 15
+    }
+
+    /// How long a question that may not be asked for want of room waits for the next look.
+    pub fn no_room(&self) -> Duration {
+        (self.keep_alive / 20).clamp(Duration::from_millis(20), Duration::from_secs(1))
+    }
+
     /// How long after a question its queue becomes urgent.
     pub fn urgent_after(&self) -> Duration {
         self.queue_lifetime * 2 / 3

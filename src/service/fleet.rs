@@ -11,20 +11,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::directory::Directory;
 use super::load::{self, LoadError, LoadedPartition};
 use crate::assignment::Decision;
 use crate::config::Config;
+use crate::gap::{Cause, Certainty};
+use crate::ids::{GapId, Timestamp};
+use crate::journal::{Change, Journal, Lost, RowOf};
 use crate::kafka::Clients;
 use crate::metrics::RebalanceKind;
 use crate::publisher::Control;
+use crate::queue_state::QueueState;
 use crate::record::{Decoder, RecordError, Topics};
 use crate::registry::{Registry, RegistryFault};
-use crate::worker::{COMMANDS, Command, Granted, Outside, Worker};
+use crate::worker::{COMMANDS, Command, Granted, Order, Outside, Worker};
 
 const AGAIN: Duration = Duration::from_secs(1);
 const SHOW: Duration = Duration::from_secs(1);
@@ -42,16 +47,32 @@ pub(super) struct Fleet {
     partitions: i32,
     workers: BTreeMap<i32, AtWork>,
     loading: JoinSet<Option<Loading>>,
+    /// Partitions whose rows of before are being published, so that their states are known.
+    adopting: JoinSet<Option<Adopted>>,
+    drain: Duration,
+    /// Why rows of our journal were lost, until the users have been told.
+    damage: Option<String>,
     /// Workers that finish what is under way, each followed by the word to whoever waits for it.
     ending: JoinSet<()>,
     is_warned: bool,
+    /// Users whose queues were taken over since the last word about it.
+    users_loaded: usize,
 }
 
 struct AtWork {
     token: u64,
-    stop: watch::Sender<bool>,
+    /// Whether the partition was lost, and the group has not said whose it is now.
+    is_unsure: bool,
+    orders: watch::Sender<Order>,
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
+}
+
+/// A partition that is read, and of which nothing is left in the journal.
+struct Adopted {
+    granted: Instant,
+    token: u64,
+    loaded: LoadedPartition,
 }
 
 /// Partitions on their way from the topics to their workers.
@@ -86,8 +107,12 @@ impl Fleet {
             partitions,
             workers: BTreeMap::new(),
             loading: JoinSet::new(),
+            adopting: JoinSet::new(),
+            drain: config.service.drain,
+            damage: None,
             ending: JoinSet::new(),
             is_warned: false,
+            users_loaded: 0,
         }
     }
 
@@ -105,8 +130,15 @@ impl Fleet {
                 Some(decision) = decisions.recv() => self.obey(decision),
                 Some(loaded) = self.loading.join_next() => {
                     if let Ok(Some(loading)) = loaded {
-                        self.set_to_work(loading).await;
+                        self.adopt(loading).await;
                     }
+                    self.note_progress();
+                }
+                Some(adopted) = self.adopting.join_next() => {
+                    if let Ok(Some(adopted)) = adopted {
+                        self.set_to_work(adopted);
+                    }
+                    self.note_progress();
                 }
                 Some(_) = self.ending.join_next() => {}
                 _ = show.tick() => self.show(),
@@ -117,6 +149,7 @@ impl Fleet {
     /// Has every worker finish what is under way, and ends.
     pub(super) async fn stop(&mut self) {
         self.loading.abort_all();
+        self.adopting.abort_all();
         let all: Vec<(i32, u64)> =
             self.workers.iter().map(|(p, at_work)| (*p, at_work.token)).collect();
         self.let_go(&all, None);
@@ -126,9 +159,14 @@ impl Fleet {
     fn obey(&mut self, decision: Decision) {
         match decision {
             Decision::Granted(partitions) => {
-                tracing::info!(partitions = partitions.len(), "partitions granted");
+                if !partitions.is_empty() {
+                    tracing::info!(partitions = partitions.len(), "partitions granted");
+                }
                 self.count(RebalanceKind::Granted, partitions.len());
-                self.load(partitions);
+                self.let_go_of_lost(&partitions);
+                if !partitions.is_empty() {
+                    self.load(partitions);
+                }
             }
             Decision::Revoked(partitions, done) => {
                 tracing::info!(partitions = partitions.len(), "partitions revoked, draining");
@@ -136,12 +174,32 @@ impl Fleet {
                 self.let_go(&partitions, Some(done));
             }
             Decision::Lost(partitions) => {
-                tracing::warn!(partitions = partitions.len(), "partitions lost");
+                tracing::warn!(
+                    partitions = partitions.len(),
+                    "partitions lost, their queues are kept alive until the group answers"
+                );
                 self.count(RebalanceKind::Lost, partitions.len());
-                self.let_go(&partitions, None);
+                for (partition, token) in &partitions {
+                    let at_work = self.workers.get_mut(partition);
+                    if let Some(at_work) = at_work.filter(|at_work| at_work.token == *token) {
+                        at_work.is_unsure = true;
+                        // a worker that has ended needs no word
+                        at_work.orders.send(Order::KeepAlive).ok();
+                    }
+                }
             }
         }
         self.share_budget();
+    }
+
+    /// Ends the workers of partitions that were lost and are not given back: the group has answered.
+    fn let_go_of_lost(&mut self, granted: &[(i32, u64)]) {
+        let lost = self.workers.iter().filter(|(partition, at_work)| {
+            at_work.is_unsure && !granted.iter().any(|(given, _)| given == *partition)
+        });
+        let lost: Vec<(i32, u64)> =
+            lost.map(|(partition, at_work)| (*partition, at_work.token)).collect();
+        self.let_go(&lost, None);
     }
 
     /// Reads partitions in the background, for as long as their grant holds.
@@ -157,6 +215,7 @@ impl Fleet {
             partitions.len(),
             topics.subscriptions
         ));
+        let journal = self.directory.shared.journal.clone();
         self.loading.spawn(async move {
             loop {
                 let wanted: Vec<(i32, u64)> = partitions
@@ -169,10 +228,11 @@ impl Fleet {
                 }
                 let numbers: Vec<i32> = wanted.iter().map(|(partition, _)| *partition).collect();
                 let (clients, topics) = (clients.clone(), topics.clone());
+                let journal = journal.clone();
                 let reading = Arc::clone(&decoder);
                 let read = tokio::task::spawn_blocking(move || {
                     let decoder = reading.read().unwrap_or_else(PoisonError::into_inner);
-                    load::load(&clients, &topics, &decoder, &numbers)
+                    load::load(&clients, &topics, &decoder, &journal, &numbers)
                 });
                 match read.await {
                     Ok(Ok(loaded)) => return Some(Loading { granted, partitions: wanted, loaded }),
@@ -188,62 +248,125 @@ impl Fleet {
         });
     }
 
-    async fn set_to_work(&mut self, loading: Loading) {
+    /// Hands the states of partitions to the publisher, and waits in the background until what the
+    /// journal still had of them is published: only then is it known where each queue stands.
+    async fn adopt(&mut self, loading: Loading) {
         let tokens: BTreeMap<i32, u64> = loading.partitions.into_iter().collect();
-        let mut users = 0;
+        if let Some(damage) = self.outside.journal.damage() {
+            self.damage = Some(damage);
+        }
+        let is_damaged = self.damage.is_some();
+        let granted = loading.granted;
         for loaded in loading.loaded {
             let partition = loaded.partition;
             let Some(&token) = tokens.get(&partition) else { continue };
             if !self.directory.shared.ownership.is_owned(partition, token) {
                 continue;
             }
-            users += loaded.users.len();
             let states = loaded.users.iter().map(|user| user.state.clone()).collect();
             let (held, is_held) = oneshot::channel();
             let adopt = Control::Adopt { partition, token, states, held };
-            if self.publisher.send(adopt).await.is_err() || is_held.await.is_err() {
+            if self.publisher.send(adopt).await.is_err() {
                 // the publisher has ended, and so does the service
                 return;
             }
-            let (commands, received) = mpsc::channel(COMMANDS);
-            let (stop, stopped) = watch::channel(false);
-            let granted = Granted { partition, token };
-            let mut worker =
-                Worker::new(granted, loading.granted, Arc::clone(&self.outside), received);
-            for user in loaded.users {
-                worker.load(user, loaded.asked_until);
+            // who kept the queues alive meanwhile knows more of them than the topics
+            if let Some(at_work) = self.workers.get_mut(&partition)
+                && at_work.is_unsure
+                && at_work
+                    .commands
+                    .send(Command::Renew { users: loaded.users.clone() })
+                    .await
+                    .is_ok()
+            {
+                at_work.is_unsure = false;
+                at_work.token = token;
+                continue;
             }
-            let task = tokio::spawn(worker.run(stopped));
-            self.directory.enter(partition, commands.clone());
-            self.workers.insert(partition, AtWork { token, stop, commands, task });
+            let journal = self.outside.journal.clone();
+            self.adopting.spawn(async move {
+                let mut changed = is_held.await.ok()?;
+                let mut loaded = loaded;
+                for user in &mut loaded.users {
+                    if let Some(state) = changed.remove(&user.state.user_id) {
+                        user.state = state;
+                    }
+                }
+                if is_damaged {
+                    tell_of_damage(&journal, &loaded).await;
+                }
+                Some(Adopted { granted, token, loaded })
+            });
+        }
+    }
+
+    fn set_to_work(&mut self, adopted: Adopted) {
+        let Adopted { granted: granted_at, token, loaded } = adopted;
+        let partition = loaded.partition;
+        if !self.directory.shared.ownership.is_owned(partition, token) {
+            return;
+        }
+        let (commands, received) = mpsc::channel(COMMANDS);
+        let (orders, ordered) = watch::channel(Order::Work);
+        let granted = Granted { partition, token };
+        let mut worker = Worker::new(granted, granted_at, Arc::clone(&self.outside), received);
+        let users = loaded.users.len();
+        for user in loaded.users {
+            worker.load(user, loaded.asked_until);
+        }
+        let task = tokio::spawn(worker.run(ordered));
+        self.directory.enter(partition, commands.clone());
+        self.workers.insert(partition, AtWork { token, is_unsure: false, orders, commands, task });
+        self.users_loaded += users;
+    }
+
+    /// When everything that was granted is at work, the start is done.
+    fn note_progress(&mut self) {
+        if !self.adopting.is_empty() || !self.loading.is_empty() {
+            return;
+        }
+        if self.damage.take().is_some() {
+            self.outside.journal.damage_is_told();
         }
         self.share_budget();
         self.show();
         self.directory.shared.progress.is_done();
-        tracing::info!(
-            partitions = tokens.len(), users, elapsed = ?loading.granted.elapsed(), "partitions loaded"
-        );
+        let users = std::mem::take(&mut self.users_loaded);
+        tracing::info!(partitions = self.workers.len(), users, "partitions loaded");
     }
 
     /// Stops workers and has them finish in the background; then `done` is told.
     fn let_go(&mut self, partitions: &[(i32, u64)], done: Option<std::sync::mpsc::Sender<()>>) {
         let mut tasks = Vec::new();
         for (partition, token) in partitions {
-            if self.workers.get(partition).is_some_and(|at_work| at_work.token == *token)
+            if self
+                .workers
+                .get(partition)
+                .is_some_and(|at_work| at_work.token == *token || at_work.is_unsure)
                 && let Some(at_work) = self.workers.remove(partition)
             {
                 self.directory.strike(*partition, &at_work.commands);
                 // a worker that has ended needs no word
-                at_work.stop.send(true).ok();
+                at_work.orders.send(Order::Stop).ok();
                 tasks.push((*partition, *token, at_work.task));
             }
         }
         let publisher = self.publisher.clone();
+        let (journal, drain) = (self.outside.journal.clone(), self.drain);
         self.ending.spawn(async move {
+            let mut ended = Vec::new();
             for (partition, token, task) in tasks {
                 if let Err(error) = task.await {
                     tracing::error!(partition, %error, "worker ended badly");
                 }
+                ended.push((partition, token));
+            }
+            if !ended.is_empty() && timeout(drain, journal.drained()).await.is_err() {
+                tracing::warn!(
+                    "not everything was published within service.drain, the rest comes late"
+                );
+            }
+            for (partition, token) in ended {
                 if publisher.send(Control::Release { partition, token }).await.is_err() {
                     tracing::debug!(partition, "the publisher has ended");
                 }
@@ -292,6 +415,45 @@ impl Fleet {
             );
         }
         self.is_warned = is_short;
+    }
+}
+
+/// Writes a gap for every user of a partition: rows of the journal were lost, and nobody knows whose
+/// they were.
+async fn tell_of_damage(journal: &Journal, loaded: &LoadedPartition) {
+    let to = Timestamp::now();
+    let from = loaded.published_until.unwrap_or(to);
+    for users in loaded.users.chunks(256) {
+        let rows =
+            users.iter().map(|user| missed(journal, loaded.partition, &user.state, from, to));
+        join_all(rows.collect::<Vec<_>>()).await;
+    }
+}
+
+/// Writes that what was received for a user between two moments may be lost.
+async fn missed(
+    journal: &Journal,
+    partition: i32,
+    state: &QueueState,
+    from: Timestamp,
+    to: Timestamp,
+) {
+    let of = RowOf {
+        user: state.user_id.clone(),
+        partition,
+        owner_epoch: state.owner_epoch,
+        subscription_id: state.subscription_id.clone(),
+    };
+    let lost = Lost {
+        gap_id: GapId::random(),
+        cause: Cause::InstanceLost,
+        certainty: Certainty::Possible,
+        from,
+        to,
+        to_reconcile: false,
+    };
+    if journal.keep(of, Change::Missed(lost)).await.is_err() {
+        tracing::debug!("the bridge stops, and tells of the damage at the next start");
     }
 }
 

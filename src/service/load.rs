@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::ids::{Timestamp, UserId};
+use crate::ids::{JournalId, Timestamp, UserId};
 use crate::journal_mark::JournalMark;
 use crate::kafka::{self, Clients, ReadError};
 use crate::queue_state::QueueState;
@@ -22,6 +22,8 @@ pub(super) struct LoadedPartition {
     pub(super) users: Vec<Loaded>,
     /// Until when somebody surely asked its queues in turn.
     pub(super) asked_until: Option<Timestamp>,
+    /// Until when everything that our journal had received was published, as it last said.
+    pub(super) published_until: Option<Timestamp>,
 }
 
 /// Why partitions could not be loaded.
@@ -47,6 +49,7 @@ pub(super) fn load(
     clients: &Clients,
     topics: &Topics,
     decoder: &Decoder,
+    journal: &JournalId,
     partitions: &[i32],
 ) -> Result<Vec<LoadedPartition>, LoadError> {
     let mut loaded: HashMap<i32, Users> =
@@ -72,14 +75,17 @@ pub(super) fn load(
         let marks = marks.values().flatten();
         marks.filter(|mark| mark.partitions.contains(&partition)).map(|mark| mark.asked_until).max()
     };
+    let ours = marks.get(&UserId::from(journal.as_str())).cloned().flatten();
+    let published_until = ours.map(|mark| mark.published_until);
     Ok(loaded
         .into_iter()
         .map(|(partition, users)| LoadedPartition {
             partition,
             asked_until: asked_until(partition),
+            published_until,
             users: users
                 .into_values()
-                .filter_map(|(wish, state)| taken_over(wish?, state))
+                .filter_map(|(wish, state)| taken_over(wish?, state, journal))
                 .collect(),
         })
         .collect())
@@ -107,11 +113,14 @@ fn read(
 }
 
 /// A user under a new owner: the state that belongs to the wish, one epoch later.
-fn taken_over(subscription: Subscription, state: Option<QueueState>) -> Option<Loaded> {
+fn taken_over(
+    subscription: Subscription,
+    state: Option<QueueState>,
+    journal: &JournalId,
+) -> Option<Loaded> {
     let state = match state {
-        Some(mut state) if state.subscription_id == subscription.subscription_id => {
-            state.owner_epoch += 1;
-            state
+        Some(state) if state.subscription_id == subscription.subscription_id => {
+            state.taken_over(journal)
         }
         _ => QueueState::first(&subscription, 1, subscription.created_at),
     };

@@ -13,10 +13,12 @@
 //! Knows nothing of: what the rooms do inside.
 
 mod directory;
+mod drain;
 mod fleet;
 mod load;
 mod progress;
 mod schemas;
 mod start;
 
+pub use drain::drain;
 pub use start::{Running, ServiceError, Setting, registry, serve, source};

@@ -18,10 +18,10 @@ use super::schemas;
 use crate::admin::{Admin, AdminToken};
 use crate::assignment::{Assignment, Ownership};
 use crate::budget::Budget;
-use crate::config::{Config, UserNaming};
+use crate::config::{Config, Delivery, UserNaming};
 use crate::credential::{KeyFault, KeyRing};
 use crate::event::Redaction;
-use crate::journal::{Folder, Journal, JournalError};
+use crate::journal::{Folder, Journal, JournalError, JournalSettings};
 use crate::kafka::{Clients, Reach};
 use crate::linxo::{self, Room, Source, SourceError, SourceSettings, TokenNews, TokenObserver};
 use crate::metrics::{Metrics, MetricsError};
@@ -110,6 +110,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServiceError> {
     let folder = Folder::open(&config.journal.directory)?;
+    let journal = folder.id().clone();
     tracing::info!(journal = %folder.id(), instance = %config.kafka.instance_id, "journal opened");
     let revision = option_env!("LINXO_BRIDGE_REVISION").unwrap_or("unknown");
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), revision)?);
@@ -134,7 +135,7 @@ pub async fn serve(
             workers: Mutex::default(),
             partitions: AtomicI32::new(0),
             instance_id: config.kafka.instance_id.clone(),
-            journal: folder.id().clone(),
+            journal,
             url: config.admin.advertised_url.to_string(),
             ownership: Arc::clone(&ownership),
             progress: Arc::clone(&progress),
@@ -168,7 +169,7 @@ pub async fn serve(
     let starting = start(
         &config,
         setting,
-        &folder,
+        folder,
         &clients,
         &topics,
         registry.as_ref(),
@@ -206,7 +207,7 @@ struct Started {
 async fn start(
     config: &Config,
     setting: Setting,
-    folder: &Folder,
+    folder: Folder,
     clients: &Clients,
     topics: &Topics,
     registry: Option<&Registry>,
@@ -217,6 +218,7 @@ async fn start(
     metrics: &Arc<Metrics>,
 ) -> Result<Started, ServiceError> {
     let shared = &directory.shared;
+    let is_cleansing = setting.shape.is_none();
     let (shape, desk) = match setting.shape {
         Some(shape) => (shape, None),
         None => {
@@ -224,59 +226,55 @@ async fn start(
             (shape(config, &desk, &shared.progress).await?, Some(desk))
         }
     };
-    shared.partitions.store(shape.partitions, Ordering::Relaxed);
-    metrics.partitions(0, u64::try_from(shape.partitions).unwrap_or(0));
-    let framing = schemas::framing(registry, topics, &shared.progress).await?;
-    let redaction = Redaction::new(&config.records.redact);
-    let encoder = Encoder::new(&framing, topics, redaction.clone(), config.records.unmapped)?;
-    let mut decoder = Decoder::new(&framing, topics)?;
-    schemas::teach(&mut decoder, registry, topics, &shared.progress).await?;
-    let decoder = Arc::new(RwLock::new(decoder));
+    let partitions = shape.partitions;
+    shared.partitions.store(partitions, Ordering::Relaxed);
+    metrics.partitions(0, u64::try_from(partitions).unwrap_or(0));
+    let (pen, decoder) = pen(config, registry, topics, shape, desk, &shared.progress).await?;
 
     shared.progress.wait_for("kafka: the producer and the journal's position");
-    let (rows, received) = mpsc::channel(publisher::ROWS);
+    let keys = Arc::new(setting.keys);
+    let room = Room::new(
+        config.polling.max_in_flight,
+        config.polling.max_in_flight_bytes,
+        config.linxo.max_answer,
+    );
+    let settings = journal_settings(config, &room);
+    let (journal, feed) = Journal::open(folder, Arc::clone(&keys), settings, Arc::clone(metrics))?;
     let (found, position) = oneshot::channel();
     let publisher = publisher::start(
         PublisherSettings {
             clients: clients.clone(),
-            pen: Pen {
-                topics: topics.clone(),
-                encoder,
-                redaction,
-                limits: Limits::new(shape.limits, desk),
-            },
+            pen,
             decoder: Arc::clone(&decoder),
-            journal: folder.id().clone(),
+            journal: shared.journal.clone(),
             incarnation: uuid::Uuid::new_v4().to_string(),
             instance_id: config.kafka.instance_id.clone(),
             url: shared.url.clone(),
             commit_interval: config.kafka.commit_interval,
             ownership: Arc::clone(&shared.ownership),
             metrics: Arc::clone(metrics),
+            is_cleansing,
             pulse: Arc::clone(&shared.pulse),
         },
-        received,
+        feed,
         found,
     )?;
     let mut publisher_ended = publisher.ended;
-    let position = tokio::select! {
-        position = position => position.map_err(|_| ServiceError::PublisherGone)?,
+    tokio::select! {
+        position = position => drop(position.map_err(|_| ServiceError::PublisherGone)?),
         ended = &mut publisher_ended => {
             ended.map_err(|_| ServiceError::PublisherGone)??;
             return Err(ServiceError::PublisherGone);
         }
-    };
-    let journal = Journal::new(config.journal.max_bytes, position.number, rows);
+    }
     let outside = Outside {
         source,
-        room: Room::new(
-            config.polling.max_in_flight,
-            config.polling.max_in_flight_bytes,
-            config.linxo.max_answer,
-        ),
+        room,
         journal,
+        is_handed_out_once: config.linxo.delivery == Delivery::Once,
+        publisher: publisher.control.clone(),
         budget: budget.clone(),
-        keys: setting.keys,
+        keys,
         pace: Pace {
             keep_alive: config.polling.keep_alive,
             active: config.polling.active,
@@ -299,7 +297,7 @@ async fn start(
         directory.clone(),
         publisher.control,
         config,
-        shape.partitions,
+        partitions,
     );
     shared.progress.wait_for("the group: partitions of the control topic");
     let (decide, decisions) = mpsc::channel(64);
@@ -354,8 +352,43 @@ async fn run(
     result
 }
 
+/// How records are written, and how they are read back.
+pub(super) async fn pen(
+    config: &Config,
+    registry: Option<&Registry>,
+    topics: &Topics,
+    shape: Shape,
+    desk: Option<TopicDesk>,
+    progress: &Progress,
+) -> Result<(Pen, Arc<RwLock<Decoder>>), ServiceError> {
+    let framing = schemas::framing(registry, topics, progress).await?;
+    let redaction = Redaction::new(&config.records.redact);
+    let encoder = Encoder::new(&framing, topics, redaction.clone(), config.records.unmapped)?;
+    let mut decoder = Decoder::new(&framing, topics)?;
+    schemas::teach(&mut decoder, registry, topics, progress).await?;
+    let pen = Pen {
+        topics: topics.clone(),
+        encoder,
+        redaction,
+        limits: Limits::new(shape.limits, desk),
+        is_repeatable: config.linxo.delivery == Delivery::Repeatable,
+    };
+    Ok((pen, Arc::new(RwLock::new(decoder))))
+}
+
+/// How much the journal of a configuration keeps.
+pub(super) fn journal_settings(config: &Config, room: &Room) -> JournalSettings {
+    JournalSettings {
+        max_bytes: config.journal.max_bytes,
+        max_in_flight: config.polling.max_in_flight,
+        share: room.share() as u64,
+        max_answer: config.linxo.max_answer,
+        is_handed_out_once: config.linxo.delivery == Delivery::Once,
+    }
+}
+
 /// What the topics are like; waits while Kafka is away, and makes them where that is wanted.
-async fn shape(
+pub(super) async fn shape(
     config: &Config,
     desk: &TopicDesk,
     progress: &Progress,

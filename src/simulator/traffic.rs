@@ -221,6 +221,7 @@ mod tests {
         let count = |name: &str| made.iter().filter(|(_, kind, _)| kind == name).count();
         let total = count("SYNC_ALL_STARTED");
         let asking = count("SYNC_ALL_FAILED");
+        assert!((10_000..10_020).contains(&made.len()), "whatever a synchronization is made of");
         assert!((total * 35 / 100..total * 45 / 100).contains(&asking), "{asking} of {total}");
         assert!(count("AUTH_FAILED") > 0 && count("TOKEN_EXPIRED") > 0);
         assert!(count("LIST_ACCOUNTS_FAILED") > asking / 3);

@@ -110,7 +110,7 @@ pub(super) async fn change(
         gap_id: question.gap(true),
         cause: if is_dead { Cause::QueueGone } else { Cause::Other },
         certainty: if is_dead { Certainty::Certain } else { Certainty::Possible },
-        from: question.answered_before,
+        from: question.from(),
         to: Timestamp::now(),
         to_reconcile: true,
     };

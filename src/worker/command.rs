@@ -8,13 +8,15 @@
 //!
 //! Knows nothing of: HTTP.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::queue::{Doing, Queue};
+use super::Order;
+use super::queue::{Doing, Loaded, Queue};
 use super::step::{Step, answer};
 use super::{MAX_WAITING, Worker};
 use crate::admin::{PutDone, SubscriptionView, Unserved};
@@ -57,6 +59,12 @@ pub enum Command {
         reply: oneshot::Sender<Result<(), Unserved>>,
     },
     /// The lowest `limit` subscriptions above `after`.
+    /// The group has given the partition back: go on with everything, under a new grant.
+    Renew {
+        /// The partition's users as the topics have them now.
+        users: Vec<Loaded>,
+    },
+    /// Some of the subscriptions, in the order of their users.
     Page {
         /// The user before the first.
         after: Option<UserId>,
@@ -74,7 +82,7 @@ impl Command {
             | Self::Show { user, .. }
             | Self::Remove { user, .. }
             | Self::Hint { user, .. } => Some(user),
-            Self::Page { .. } => None,
+            Self::Page { .. } | Self::Renew { .. } => None,
         }
     }
 
@@ -88,6 +96,7 @@ impl Command {
             Self::Show { reply, .. } => reply.is_closed(),
             Self::Remove { reply, .. } | Self::Hint { reply, .. } => reply.is_closed(),
             Self::Page { reply, .. } => reply.is_closed(),
+            Self::Renew { .. } => false,
         }
     }
 
@@ -97,6 +106,7 @@ impl Command {
             Self::Show { reply, .. } => answer(reply, Err(unserved)),
             Self::Remove { reply, .. } | Self::Hint { reply, .. } => answer(reply, Err(unserved)),
             Self::Page { reply, .. } => drop(reply),
+            Self::Renew { .. } => {}
         }
     }
 }
@@ -106,6 +116,10 @@ impl Worker {
     pub(super) fn obey(&mut self, command: Command) {
         if command.is_abandoned() {
             return;
+        }
+        if self.order == Order::KeepAlive && command.is_change() {
+            let retry_after = Duration::from_secs(2);
+            return command.refuse(Unserved::NotOwned { owner_url: None, retry_after });
         }
         let index = command.user().and_then(|user| self.by_user.get(user)).copied();
         if let Some(index) = index
@@ -166,6 +180,47 @@ impl Worker {
             }
             Command::Hint { reply, .. } => answer(reply, self.hint(index)),
             Command::Page { after, limit, reply } => answer(reply, self.page(after, limit)),
+            Command::Renew { users } => self.renew(users),
+        }
+    }
+
+    /// Takes in what another owner may have done meanwhile. A queue of which nobody else wrote is
+    /// known better here than by the topics, which lack what is not published yet.
+    fn renew(&mut self, users: Vec<Loaded>) {
+        self.order = Order::Work;
+        let mut gone: BTreeMap<UserId, u32> = self.by_user.clone();
+        for loaded in users {
+            let index = gone.remove(&loaded.subscription.user_id);
+            let queue = index.and_then(|index| self.queues.get_mut(index as usize)?.as_mut());
+            match queue {
+                Some(queue) if queue.is_continued_by(&loaded) => queue.renew(&loaded),
+                Some(_) | None => {
+                    if let Some(index) = index {
+                        self.dismiss(index);
+                    }
+                    self.load(loaded, None);
+                }
+            }
+        }
+        for index in gone.into_values() {
+            let queue = self.queues.get(index as usize).and_then(Option::as_ref);
+            if queue.is_some_and(|queue| !queue.is_subscribing()) {
+                self.dismiss(index);
+            }
+        }
+    }
+
+    /// Forgets a queue. The place of one with a step under way stays empty: its outcome comes there.
+    fn dismiss(&mut self, index: u32) {
+        self.wheel.disarm(index);
+        let Some(queue) = self.queues.get_mut(index as usize).and_then(Option::take) else {
+            return;
+        };
+        self.by_user.remove(&queue.user);
+        // who waited for the step is told by the end of its channel that the outcome is not known
+        self.waiting.remove(&index);
+        if queue.doing != Doing::Busy {
+            self.vacant.push(index);
         }
     }
 

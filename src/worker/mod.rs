@@ -4,7 +4,10 @@
 //! - one thing at a time happens to a user: a question, a recovery step or a change by the admin
 //!   API; a second change waits for the first;
 //! - a queue is asked again only when its last answer is kept;
-//! - nothing is asked once a stop was requested, and what is under way is finished.
+//! - nothing is asked once a stop was requested, and what is under way is finished;
+//! - nothing is asked whose answer could not be kept; while room is short, those are asked that
+//!   would die else;
+//! - while publishing is held up, or the group unsure, queues are asked at keep-alive cadence.
 //!
 //! Knows nothing of: Kafka, Avro, HTTP servers. `question` says how each step talks to the source,
 //! `queue` decides what comes next, this file only moves queues between the wheel, the lists of
@@ -35,7 +38,7 @@ pub use queue::Loaded;
 use crate::budget::Slot;
 use crate::ids::{Timestamp, UserId};
 use crate::metrics::Census;
-use crate::schedule::{Class, Wheel};
+use crate::schedule::{Class, Pace, Wheel};
 use queue::{Doing, Next, Queue};
 use step::{Came, Done, Step};
 
@@ -80,6 +83,20 @@ pub struct Worker {
     /// When this partition was granted and how many of its queues were not asked since.
     takeover: Option<(Instant, u64)>,
     due: Vec<u32>,
+    order: Order,
+    /// Whether asking did not hurry at the last count.
+    was_behind: bool,
+}
+
+/// What a worker is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Everything.
+    Work,
+    /// Ask, at keep-alive cadence, and nothing else: the partition may be somebody else's.
+    KeepAlive,
+    /// Finish what is under way, and end.
+    Stop,
 }
 
 impl Worker {
@@ -105,6 +122,8 @@ impl Worker {
             commands,
             takeover: Some((granted_at, 0)),
             due: Vec::new(),
+            order: Order::Work,
+            was_behind: false,
         }
     }
 
@@ -128,8 +147,8 @@ impl Worker {
         self.arm(index, Instant::now() + pause);
     }
 
-    /// Runs until `stop` turns true, then finishes what is under way.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Runs until told to stop, then finishes what is under way.
+    pub async fn run(mut self, mut orders: watch::Receiver<Order>) {
         let mut alarm = Box::pin(sleep_until(Instant::now()));
         let mut census = Box::pin(sleep_until(Instant::now()));
         self.note_takeover();
@@ -137,7 +156,12 @@ impl Worker {
             self.set(&mut alarm);
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                changed = orders.changed() => {
+                    self.order = *orders.borrow_and_update();
+                    if changed.is_err() || self.order == Order::Stop {
+                        break;
+                    }
+                }
                 Some(command) = self.commands.recv() => self.obey(command),
                 Some(done) = self.under_way.next() => self.settle(done),
                 Some((class, slot)) = self.turns.next() => self.take_turn(class, slot),
@@ -189,6 +213,12 @@ impl Worker {
             return;
         }
         let class = queue.class(now, &self.outside.pace);
+        let may_recover = self.order == Order::Work || !queue.is_recovering();
+        if !may_recover || !queue.is_admitted(self.outside.journal.stock(), class) {
+            queue.doing = Doing::Idle;
+            self.wheel.arm(index, now + self.outside.pace.no_room());
+            return;
+        }
         if queue.doing != Doing::Waiting(class) {
             if let Some(slot) = self.outside.budget.try_take(class) {
                 self.begin(index, class, slot);
@@ -223,8 +253,17 @@ impl Worker {
                 break Some(index);
             }
         };
+        let stock = self.outside.journal.stock();
+        let is_admitted = |index: &u32| {
+            let queue = self.queues.get(*index as usize).and_then(Option::as_ref);
+            queue.is_some_and(|queue| queue.is_admitted(stock, class))
+        };
         match waiting {
-            Some(index) => self.begin(index, class, slot),
+            Some(index) if is_admitted(&index) => self.begin(index, class, slot),
+            Some(index) => {
+                slot.give_back();
+                self.ask_or_wait(index);
+            }
             None => slot.give_back(),
         }
         self.ask_for_turns(class);
@@ -257,7 +296,7 @@ impl Worker {
         if let Came::Replaced { cause, .. } = &done.came {
             self.outside.metrics.queue_death((*cause).into());
         }
-        let next = queue.settle(done.came, &self.outside.pace);
+        let next = queue.settle(done.came, &self.pace());
         let user = queue.user.clone();
         if next == Next::Gone {
             self.by_user.remove(&user);
@@ -307,7 +346,34 @@ impl Worker {
         }
     }
 
-    fn count(&self) {
+    /// The intervals as they are now.
+    fn pace(&self) -> Pace {
+        let pace = self.outside.pace;
+        if self.is_behind() { pace.unhurried() } else { pace }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.order == Order::KeepAlive || self.outside.journal.is_behind()
+    }
+
+    /// Has active queues asked often again, once publishing goes on.
+    fn hurry(&mut self) {
+        let is_behind = self.is_behind();
+        if std::mem::replace(&mut self.was_behind, is_behind) == is_behind || is_behind {
+            return;
+        }
+        let now = Instant::now();
+        for index in 0..self.queues.len() {
+            let Some(queue) = self.queues[index].as_mut() else { continue };
+            if queue.doing == Doing::Idle && queue.is_active(now) {
+                queue.due = queue.due.min(now + self.outside.pace.active);
+                self.wheel.arm(index as u32, queue.due);
+            }
+        }
+    }
+
+    fn count(&mut self) {
+        self.hurry();
         let (now, wall) = (Instant::now(), Timestamp::now());
         let mut census = Census::default();
         let tokens = self.outside.source.token_pace();

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::step::HeldCredential;
@@ -17,6 +18,7 @@ use crate::journal::{Change, Journal, RowOf, Unsettled};
 use crate::kafka::Reach;
 use crate::linxo::{Bearer, Refusal, Refused, Room, Source};
 use crate::metrics::Metrics;
+use crate::publisher::Control;
 use crate::pulse::Pulse;
 use crate::schedule::Pace;
 
@@ -31,7 +33,11 @@ pub struct Outside {
     /// Who may ask when.
     pub budget: Budget,
     /// Opens and seals credentials.
-    pub keys: KeyRing,
+    pub keys: Arc<KeyRing>,
+    /// Whether a question removes what it is answered with.
+    pub is_handed_out_once: bool,
+    /// Knows how far each queue has been published.
+    pub publisher: mpsc::Sender<Control>,
     /// The intervals.
     pub pace: Pace,
     /// Whether Kafka answers.
@@ -70,16 +76,24 @@ impl Outside {
             .map_err(|error| Unserved::InvalidCredential { what: error.to_string() })
     }
 
-    /// Has a change kept. An answer whose partition went to another owner has been published late
-    /// by then, and one cut off by the stop is among what a stop may lose, so both end here.
-    pub(super) async fn keep(&self, of: RowOf, change: Change) {
+    /// Has a change kept; false when it is not known to be, as the bridge stops.
+    pub(super) async fn keep(&self, of: RowOf, change: Change) -> bool {
         let user = of.user.clone();
         match self.journal.keep(of, change).await {
-            Ok(()) | Err(Unsettled::NotOwned) => {}
+            Ok(()) | Err(Unsettled::NotOwned) => true,
             Err(Unsettled::Stopped) => {
-                tracing::warn!(%user, "an answer was not known to be published when the bridge stopped");
+                tracing::warn!(%user, "an answer was not known to be kept when the bridge stopped");
+                false
             }
         }
+    }
+
+    /// The id that the next event of a user's queue must have, if that can be known.
+    pub(super) async fn expected_id(&self, of: &RowOf) -> Option<u64> {
+        let (expected, told) = oneshot::channel();
+        let look = Control::Look { partition: of.partition, user: of.user.clone(), expected };
+        self.publisher.send(look).await.ok()?;
+        told.await.ok()?
     }
 }
 

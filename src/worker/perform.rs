@@ -25,10 +25,8 @@ pub(super) async fn perform(
         Step::Replace { of, credential, lost } => {
             (replace(&outside, of, &credential, lost, slot).await, None)
         }
-        Step::List { of, credential, gap, queue, generation, owner_epoch } => {
-            let listed =
-                list(&outside, of, &credential, (gap, queue, generation, owner_epoch), slot).await;
-            (listed, None)
+        Step::List { of, credential, gap, queue, generation } => {
+            (list(&outside, of, &credential, (gap, queue, generation), slot).await, None)
         }
         Step::Subscribe { of, credential, adopt, reply } => {
             let (came, result) = match subscribe(&outside, of, &credential, adopt).await {

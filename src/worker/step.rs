@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::admin::{CredentialKind, PutDone, Unserved};
 use crate::credential::{Credential, SealedCredential};
-use crate::gap::Cause;
+use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, QueueId, Timestamp};
 use crate::journal::{Lost, RowOf};
 use crate::linxo::{CallFault, Refused};
@@ -60,19 +60,58 @@ pub(super) struct Question {
     pub(super) credential: HeldCredential,
     pub(super) queue: QueueId,
     pub(super) generation: i32,
-    pub(super) owner_epoch: i64,
     /// Start of the last answered question.
     pub(super) answered_before: Timestamp,
     /// The gap that is not reconciled yet.
     pub(super) open_gap: Option<GapId>,
-    /// Whether a question since then may have removed events that never arrived.
-    pub(super) is_answer_suspected: bool,
+    /// Events that a question since then may have removed.
+    pub(super) suspect: Option<Suspect>,
+}
+
+/// Events that may have been removed from the queue and never arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Suspect {
+    /// Start of the last answered question before it.
+    pub(super) since: Timestamp,
+    /// From then on an answer makes a gap of it.
+    pub(super) due: Instant,
+    /// The id that the next event must have, if nothing was lost and ids are known to be
+    /// consecutive.
+    pub(super) expected: Option<u64>,
+}
+
+/// What a question did to a suspicion.
+pub(super) enum Suspicion {
+    Same,
+    Begun(Suspect),
+    /// It is published as a gap, or unfounded.
+    Over,
 }
 
 impl Question {
     /// The gap that a loss belongs to: one that has to be reconciled anyway, or a new one.
     pub(super) fn gap(&self, to_reconcile: bool) -> GapId {
         self.open_gap.clone().filter(|_| to_reconcile).unwrap_or_else(GapId::random)
+    }
+
+    /// A loss, up to now. What is certain has to be reconciled; a mere suspicion must not cause
+    /// listings, which may themselves start synchronizations.
+    pub(super) fn lost(&self, cause: Cause, certainty: Certainty) -> Lost {
+        let to_reconcile = certainty == Certainty::Certain;
+        Lost {
+            gap_id: self.gap(to_reconcile),
+            cause,
+            certainty,
+            from: self.from(),
+            to: Timestamp::now(),
+            to_reconcile,
+        }
+    }
+
+    /// Since when events may be missing.
+    pub(super) fn from(&self) -> Timestamp {
+        let suspected = self.suspect.as_ref().map(|suspect| suspect.since);
+        suspected.map_or(self.answered_before, |since| since.min(self.answered_before))
     }
 }
 
@@ -83,14 +122,7 @@ pub(super) enum Step {
     /// Make a new queue for a dead one, and publish the gap.
     Replace { of: RowOf, credential: HeldCredential, lost: Lost },
     /// List the connections that close a gap.
-    List {
-        of: RowOf,
-        credential: HeldCredential,
-        gap: GapId,
-        queue: QueueId,
-        generation: i32,
-        owner_epoch: i64,
-    },
+    List { of: RowOf, credential: HeldCredential, gap: GapId, queue: QueueId, generation: i32 },
     /// Make a new subscription, with a queue to adopt or a new one.
     Subscribe {
         of: RowOf,
@@ -122,9 +154,12 @@ pub(super) enum Came {
         listing: Option<GapId>,
         /// Whether a synchronization was seen to start (true) or end (false), or to go on.
         sign: Option<bool>,
+        suspicion: Suspicion,
         /// Why the user is blocked.
         refused: Option<Refused>,
     },
+    /// The question could not be written down, so it was not asked.
+    NotAsked,
     /// A dead queue has a successor; why it died.
     Replaced {
         queue: QueueId,

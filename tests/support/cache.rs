@@ -15,15 +15,18 @@ pub fn registry() -> PathBuf {
     present("registry-2.6.13.Final")
 }
 
-/// The folder with the jars of the Java readers: `libs/`.
+/// The folder with the jars of the programs in `java/`: `libs/`.
 pub fn readers() -> PathBuf {
     present("readers-4.4.0")
 }
 
-/// The folder of the compiled readers, named after the text they were compiled from.
+/// The folder of those programs compiled, named after the text they were compiled from.
 pub fn classes() -> PathBuf {
-    let sources: [&[u8]; 2] =
-        [include_bytes!("java/Murmur2.java"), include_bytes!("java/ReadTopic.java")];
+    let sources: [&[u8]; 3] = [
+        include_bytes!("java/Cluster.java"),
+        include_bytes!("java/Murmur2.java"),
+        include_bytes!("java/ReadTopic.java"),
+    ];
     let mut digest = Sha256::new();
     for source in sources {
         digest.update(source);

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-use super::kafka::client;
+use super::broker::client;
 
 /// How long a request to the broker may take, and an open transaction stay open under [`read_topic`].
 const PATIENCE: Duration = Duration::from_secs(20);

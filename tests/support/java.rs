@@ -1,4 +1,5 @@
-//! The independent readers in `java/`, run by the JVM: Kafka's own client, Avro's own decoder.
+//! The programs in `java/`, run by the JVM: readers that share nothing with the bridge (Kafka's own client, Avro's own
+//! decoder), and what an operator's tools do to a cluster.
 
 use std::io::Write;
 use std::path::Path;
@@ -34,6 +35,55 @@ pub async fn read_topic(bootstrap: &str, topic: &str, schemas: Schemas<'_>) -> V
 pub async fn partitions_of(keys: &[String], partitions: i32) -> Vec<i32> {
     let lines = run("Murmur2", &[&partitions.to_string()], keys.join("\n")).await;
     lines.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+/// Has the next copy of each partition of these topics become its leader.
+pub async fn move_leaders(bootstrap: &str, topics: &[String]) {
+    let moved = cluster(bootstrap, "move", topics).await;
+    assert!(!moved.is_empty(), "no partition has moved: {topics:?}");
+}
+
+/// What rights are about.
+#[derive(Clone, Copy)]
+pub enum Resource<'a> {
+    /// Writing to this topic.
+    Topic(&'a str),
+    /// Using this transactional id.
+    TransactionalId(&'a str),
+}
+
+/// Takes the right to write away from everybody, on a broker with an authorizer.
+pub async fn revoke(bootstrap: &str, resource: Resource<'_>) {
+    cluster(bootstrap, "revoke", &named(resource)).await;
+}
+
+/// Gives it back.
+pub async fn restore(bootstrap: &str, resource: Resource<'_>) {
+    cluster(bootstrap, "restore", &named(resource)).await;
+}
+
+/// The transactions that are open in these topics, as `Cluster.java` says.
+pub async fn open_transactions(bootstrap: &str, topics: &[String]) -> Vec<String> {
+    cluster(bootstrap, "open", topics).await
+}
+
+/// Ends them, whoever began them; what they were.
+pub async fn abort_open_transactions(bootstrap: &str, topics: &[String]) -> Vec<String> {
+    cluster(bootstrap, "abort", topics).await
+}
+
+fn named(resource: Resource<'_>) -> [String; 2] {
+    let (kind, name) = match resource {
+        Resource::Topic(name) => ("TOPIC", name),
+        Resource::TransactionalId(name) => ("TRANSACTIONAL_ID", name),
+    };
+    [kind.to_owned(), name.to_owned()]
+}
+
+async fn cluster(bootstrap: &str, order: &str, names: &[String]) -> Vec<String> {
+    let mut arguments = vec![bootstrap, order];
+    arguments.extend(names.iter().map(String::as_str));
+    run("Cluster", &arguments, String::new()).await.lines().map(str::to_owned).collect()
 }
 
 /// Runs a program of `java/`; what it prints.

@@ -1,10 +1,6 @@
-//! Apache Kafka itself: one KRaft broker, on free ports of the loopback, in a folder of its own.
+//! Apache Kafka itself: one KRaft broker or three, on free ports of the loopback, each in a folder of its own.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -17,50 +13,18 @@ use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::cache;
-use super::server::{Server, free_ports};
+use super::broker::{Broker, Ports, client};
 
-/// What makes a broker quick to start, to come back after a SIGKILL, and to notice that a client has gone.
-const SETTINGS: &str = "\
-process.roles=broker,controller
-node.id=1
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
-controller.listener.names=CONTROLLER
-auto.create.topics.enable=false
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-group.consumer.session.timeout.ms=6000
-group.consumer.min.session.timeout.ms=1000
-group.consumer.heartbeat.interval.ms=1000
-group.consumer.min.heartbeat.interval.ms=200
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
-num.network.threads=2
-num.io.threads=4
-log.cleaner.dedupe.buffer.size=2097152
-log.cleaner.threads=1
-log.segment.bytes=67108864
-broker.session.timeout.ms=2000
-broker.heartbeat.interval.ms=300
-controller.quorum.election.timeout.ms=200
-controller.quorum.election.backoff.max.ms=200
-controller.quorum.fetch.timeout.ms=1000
-";
+/// How long a request about topics may take, while brokers come and go.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-const BOOT: Duration = Duration::from_secs(60);
-
-/// A broker; gone with its folder when dropped, or when the test process ends.
+/// A cluster of one broker or of three; gone with its folders when dropped, or when the test process ends.
+///
+/// With three, topics have three copies, of which two have to be in step for a write.
 pub struct Kafka {
-    bootstrap: String,
-    server: Arc<Mutex<Server>>,
+    brokers: Vec<Broker>,
+    entrance: String,
+    internal: String,
 }
 
 impl Kafka {
@@ -75,53 +39,89 @@ impl Kafka {
         Self::start_with(&[]).await
     }
 
-    /// The same with broker properties over those of [`SETTINGS`].
+    /// The same with broker properties over the usual ones.
     pub async fn start_with(properties: &[(&str, &str)]) -> Self {
+        Self::launch(1, false, properties).await
+    }
+
+    /// One broker or three, a proxy before each.
+    pub async fn behind_proxies(brokers: usize, properties: &[(&str, &str)]) -> Self {
+        Self::launch(brokers, true, properties).await
+    }
+
+    async fn launch(count: usize, behind_proxies: bool, properties: &[(&str, &str)]) -> Self {
         let properties: String =
             properties.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-        spawn_blocking(move || {
-            // Somebody else may take a port between our look and the broker's: then with others.
-            for _ in 0..2 {
-                if let Ok(kafka) = Self::boot(&properties) {
-                    return kafka;
-                }
+        // Somebody else may take a port between our look and the broker's: then with others.
+        for _ in 0..2 {
+            if let Ok(kafka) = Self::boot(count, behind_proxies, &properties).await {
+                return kafka;
             }
-            Self::boot(&properties).unwrap_or_else(|log| panic!("kafka does not start:\n{log}"))
-        })
-        .await
-        .unwrap()
+        }
+        let last = Self::boot(count, behind_proxies, &properties).await;
+        last.unwrap_or_else(|log| panic!("kafka does not start:\n{log}"))
     }
 
-    /// What clients connect to.
+    async fn boot(count: usize, behind_proxies: bool, properties: &str) -> Result<Self, String> {
+        let ports: Vec<Ports> = (0..count).map(|_| Ports::free()).collect();
+        let launch = |id| Broker::launch(id, &ports, behind_proxies, properties);
+        let brokers: Vec<Broker> = (1..=count).map(launch).collect();
+        for broker in &brokers {
+            broker.ready().await?;
+        }
+        let joined = |address: fn(&Broker) -> String| {
+            brokers.iter().map(address).collect::<Vec<String>>().join(",")
+        };
+        let (entrance, internal) = (joined(Broker::entrance), joined(Broker::internal));
+        Ok(Self { brokers, entrance, internal })
+    }
+
+    /// What tests connect to: no proxy stands there.
     pub fn bootstrap_servers(&self) -> &str {
-        &self.bootstrap
+        &self.internal
     }
 
-    /// The settings of a client of this broker, to add to.
+    /// What whoever is under test connects to: past the proxies, where there are any.
+    pub fn entrance(&self) -> &str {
+        &self.entrance
+    }
+
+    /// Every broker, the first of them number 1.
+    pub fn brokers(&self) -> &[Broker] {
+        &self.brokers
+    }
+
+    /// The broker of this number, counted from 1.
+    pub fn broker(&self, id: usize) -> &Broker {
+        &self.brokers[id - 1]
+    }
+
+    /// The settings of a client of this cluster, to add to.
     pub fn client(&self) -> ClientConfig {
-        client(&self.bootstrap)
+        client(&self.internal)
     }
 
     /// Makes a topic and waits till its partitions can be used.
     pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
-        let topic = NewTopic {
-            config: settings.to_vec(),
-            ..NewTopic::new(name, partitions, TopicReplication::Fixed(1))
-        };
+        let copies = TopicReplication::Fixed(i32::try_from(self.brokers.len()).unwrap());
+        let topic =
+            NewTopic { config: settings.to_vec(), ..NewTopic::new(name, partitions, copies) };
         for result in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
             result.unwrap_or_else(|(name, error)| panic!("topic {name}: {error}"));
         }
-        let (config, name) = (self.client(), name.to_owned());
-        spawn_blocking(move || {
-            let consumer: BaseConsumer = config.create().unwrap();
-            let deadline = Instant::now() + Duration::from_secs(10);
-            while !has_leaders(&consumer, &name, partitions) {
-                assert!(Instant::now() < deadline, "topic {name} has partitions without a leader");
-            }
-        })
-        .await
-        .unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while self.leaders(name).await.len() < usize::try_from(partitions).unwrap() {
+            assert!(Instant::now() < deadline, "topic {name} has partitions without a leader");
+        }
+    }
+
+    /// Deletes a topic with all that is in it.
+    pub async fn delete_topic(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        for result in admin.delete_topics(&[name], &AdminOptions::new()).await.unwrap() {
+            result.unwrap_or_else(|(name, error)| panic!("topic {name}: {error}"));
+        }
     }
 
     /// Gives a topic these settings in place of those it was made with.
@@ -136,65 +136,102 @@ impl Kafka {
         }
     }
 
-    /// SIGKILL. Folder and ports are kept for [`Self::restart`].
+    /// The number of the broker that leads each partition of a topic, those without a leader left out.
+    pub async fn leaders(&self, topic: &str) -> Vec<(i32, usize)> {
+        let (config, topic) = (self.client(), topic.to_owned());
+        let look = move || {
+            let consumer: BaseConsumer = config.create().unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                match consumer.fetch_metadata(Some(&topic), Duration::from_secs(5)) {
+                    Ok(metadata) => {
+                        let partitions =
+                            metadata.topics().iter().flat_map(|topic| topic.partitions());
+                        let led = partitions.filter_map(|partition| {
+                            let leader = usize::try_from(partition.leader()).ok()?;
+                            Some((partition.id(), leader))
+                        });
+                        return led.collect();
+                    }
+                    Err(error) => {
+                        assert!(Instant::now() < deadline, "the leaders of {topic}: {error}");
+                    }
+                }
+            }
+        };
+        spawn_blocking(look).await.unwrap()
+    }
+
+    /// The broker that coordinates the transactions of this transactional id.
+    pub async fn transaction_coordinator(&self, transactional_id: &str) -> &Broker {
+        self.coordinator("__transaction_state", transactional_id).await
+    }
+
+    /// The broker that coordinates this group.
+    pub async fn group_coordinator(&self, group: &str) -> &Broker {
+        self.coordinator("__consumer_offsets", group).await
+    }
+
+    /// Kafka puts a name in the partition that Java's `hashCode` says, and its leader is the coordinator.
+    async fn coordinator(&self, topic: &str, name: &str) -> &Broker {
+        let hash = name
+            .encode_utf16()
+            .fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let leaders = self.leaders(topic).await;
+            // of 4, as the brokers' settings have it
+            let partition = hash.checked_abs().unwrap_or(0) % 4;
+            if let Some((_, leader)) = leaders.iter().find(|(id, _)| *id == partition) {
+                return self.broker(*leader);
+            }
+            assert!(Instant::now() < deadline, "{topic} has no leader for {name}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// SIGKILL, all brokers. Folders and ports are kept for [`Self::restart`].
     pub fn stop(&self) {
-        self.server().kill();
+        self.brokers.iter().for_each(Broker::stop);
     }
 
-    /// SIGSTOP: connections stay, nothing answers.
+    /// SIGSTOP, all brokers: connections stay, nothing answers.
     pub fn pause(&self) {
-        self.server().signal("STOP");
+        self.brokers.iter().for_each(Broker::pause);
     }
 
-    /// SIGCONT.
+    /// SIGCONT, all brokers.
     pub fn resume(&self) {
-        self.server().signal("CONT");
+        self.brokers.iter().for_each(Broker::resume);
     }
 
-    /// Starts it on the same folder and ports, after SIGKILL if it runs, and waits till it answers.
+    /// Starts all brokers on their folders and ports, after SIGKILL if they run, and waits till they answer.
     pub async fn restart(&self) {
-        let (bootstrap, server) = (self.bootstrap.clone(), Arc::clone(&self.server));
-        spawn_blocking(move || {
-            let mut server = server.lock().unwrap();
-            server.kill();
-            let command = command(server.folder());
-            server.run(command);
-            wait_for(&mut server, &bootstrap)
-                .unwrap_or_else(|log| panic!("kafka does not come back:\n{log}"));
-        })
-        .await
-        .unwrap();
+        self.brokers.iter().for_each(Broker::relaunch);
+        for broker in &self.brokers {
+            broker.ready().await.unwrap_or_else(|log| panic!("kafka does not come back:\n{log}"));
+        }
     }
 
-    /// The last lines of the broker's log.
+    /// Brings the cluster to where it was at the start, whatever was done to it: no proxy in the way, all brokers up
+    /// and awake.
+    pub async fn heal(&self) {
+        for broker in &self.brokers {
+            broker.let_pass();
+            if broker.has_ended() {
+                broker.relaunch();
+            } else {
+                broker.resume();
+            }
+        }
+        for broker in &self.brokers {
+            broker.ready().await.unwrap_or_else(|log| panic!("kafka does not come back:\n{log}"));
+        }
+    }
+
+    /// The last lines of the brokers' logs.
     pub fn log(&self) -> String {
-        self.server().log()
-    }
-
-    fn server(&self) -> MutexGuard<'_, Server> {
-        self.server.lock().unwrap()
-    }
-
-    fn boot(properties: &str) -> Result<Self, String> {
-        let [port, controller] = free_ports();
-        let mut server = Server::in_new_folder("linxo-kafka-");
-        let data = server.folder().join("data");
-        copy_folder(&cache::kafka().join("formatted"), &data);
-        let data = data.display();
-        let settings = format!(
-            "{SETTINGS}\
-             log.dirs={data}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-             controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             {properties}"
-        );
-        fs::write(server.folder().join("server.properties"), settings).unwrap();
-        let bootstrap = format!("127.0.0.1:{port}");
-        let command = command(server.folder());
-        server.run(command);
-        wait_for(&mut server, &bootstrap)?;
-        Ok(Self { bootstrap, server: Arc::new(Mutex::new(server)) })
+        self.brokers.iter().map(Broker::log).collect::<Vec<String>>().join("\n---\n")
     }
 }
 
@@ -202,73 +239,4 @@ impl Kafka {
 pub fn unique(name: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// The settings of a client, to add to.
-pub(super) fn client(bootstrap: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap);
-    // A broker that comes back is found at once.
-    config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "200");
-    config
-}
-
-fn command(folder: &Path) -> Command {
-    let kafka = cache::kafka();
-    let mut command = Command::new("java");
-    // Flags and class path as in scripts/setup.sh, or the class archive is not used.
-    command
-        .arg(format!("-XX:SharedArchiveFile={}", kafka.join("kafka.jsa").display()))
-        .args([
-            "-Xshare:auto",
-            "-Xms64m",
-            "-Xmx256m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-        ])
-        .arg(format!(
-            "-Dlog4j2.configurationFile={}",
-            cache::source("tests/support/kafka-log4j2.properties").display()
-        ))
-        .arg("-cp")
-        .arg(kafka.join("libs/*"))
-        .arg("kafka.Kafka")
-        .arg(folder.join("server.properties"));
-    command
-}
-
-/// Waits till the broker lists itself; the error is its log.
-fn wait_for(server: &mut Server, bootstrap: &str) -> Result<(), String> {
-    let probe: BaseConsumer = client(bootstrap).create().unwrap();
-    let deadline = Instant::now() + BOOT;
-    loop {
-        let metadata = probe.fetch_metadata(None, Duration::from_millis(500));
-        if metadata.is_ok_and(|metadata| !metadata.brokers().is_empty()) {
-            return Ok(());
-        }
-        if server.has_ended() || Instant::now() >= deadline {
-            return Err(server.log());
-        }
-    }
-}
-
-fn has_leaders(consumer: &BaseConsumer, topic: &str, partitions: i32) -> bool {
-    let Ok(metadata) = consumer.fetch_metadata(Some(topic), Duration::from_secs(5)) else {
-        return false;
-    };
-    let known = metadata.topics().iter().flat_map(|topic| topic.partitions());
-    i32::try_from(known.filter(|partition| partition.leader() >= 0).count()) == Ok(partitions)
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }

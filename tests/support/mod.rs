@@ -8,17 +8,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panic")]
 
 pub mod account;
+mod broker;
 mod cache;
 mod consume;
 mod decode;
 pub mod java;
 mod kafka;
 pub mod oracle;
+pub mod proxy;
 mod registry;
 pub mod secrecy;
 mod server;
 mod stage;
 
+pub use broker::Broker;
 pub use consume::{Reader, Record, read_topic, read_visible, wait_until};
 pub use decode::Decoded;
 pub use kafka::{Kafka, unique};

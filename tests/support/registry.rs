@@ -45,6 +45,11 @@ impl Registry {
         &self.url
     }
 
+    /// Where it listens, for a proxy before it.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Sets the global level: `NONE`, `FULL_TRANSITIVE`, ...
     pub async fn set_compatibility(&self, level: &str) {
         let body = json!({ "compatibility": level });

@@ -49,6 +49,11 @@ impl Server {
         &self.folder
     }
 
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("the server does not run").id()
+    }
+
     /// Starts the process, its output going to `server.log`.
     pub fn run(&mut self, mut command: Command) {
         assert!(self.child.is_none(), "the server runs already");
@@ -77,9 +82,8 @@ impl Server {
 
     /// Sends a signal by its name: `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
-        let child = self.child.as_ref().expect("the server does not run");
         let script = "kill -s \"$1\" \"$2\"";
-        let id = child.id().to_string();
+        let id = self.id().to_string();
         let status = Command::new("sh").args(["-c", script, "signal", name, &id]).status().unwrap();
         assert!(status.success(), "signal {name} did not reach process {id}");
     }

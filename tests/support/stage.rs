@@ -24,10 +24,11 @@ pub const TOKEN: &str = "admin-token-of-the-tests";
 /// One test's world.
 pub struct Stage {
     pub kafka: &'static Kafka,
-    pub simulator: Running,
+    pub simulator: Arc<Running>,
     pub prefix: String,
     pub folder: TempDir,
     settings: Vec<(String, String)>,
+    sabotage: String,
 }
 
 impl Stage {
@@ -57,7 +58,7 @@ impl Stage {
         settings: &[(&str, &str)],
     ) -> Self {
         http();
-        let simulator = Simulator::start(options.clone()).await.unwrap();
+        let simulator = Arc::new(Simulator::start(options.clone()).await.unwrap());
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), TOKEN).unwrap();
         std::fs::write(
@@ -79,12 +80,13 @@ impl Stage {
             ("polling.active", "\"100ms\"".into()),
             ("polling.active_for", "\"5s\"".into()),
             ("polling.keep_alive", "\"20s\"".into()),
-            ("kafka.bootstrap_servers", format!("{:?}", kafka.bootstrap_servers())),
+            ("kafka.bootstrap_servers", format!("{:?}", kafka.entrance())),
             ("kafka.group", format!("\"{prefix}group\"")),
             ("kafka.session_timeout", "\"6s\"".into()),
             ("topics.prefix", format!("{prefix:?}")),
             ("topics.partitions", "4".into()),
             ("topics.event_partitions", "4".into()),
+            ("topics.replication", kafka.brokers().len().to_string()),
             ("journal.directory", path("journal")),
             ("credentials.key_file", path("keys")),
             ("credentials.retry", "\"1s\"".into()),
@@ -94,7 +96,8 @@ impl Stage {
         ] {
             all.push((key.into(), value));
         }
-        let mut stage = Self { kafka, simulator, prefix, folder, settings: all };
+        let mut stage =
+            Self { kafka, simulator, prefix, folder, settings: all, sabotage: String::new() };
         for (key, value) in settings {
             stage.set(key, value);
         }
@@ -105,6 +108,11 @@ impl Stage {
     pub fn set(&mut self, key: &str, value: &str) {
         self.settings.retain(|(name, _)| name != key);
         self.settings.push((key.into(), value.into()));
+    }
+
+    /// What bridges started from now on are to break (`src/sabotage.rs`); empty for nothing.
+    pub fn sabotage(&mut self, orders: &str) {
+        orders.clone_into(&mut self.sabotage);
     }
 
     /// Takes a setting back.
@@ -149,6 +157,7 @@ impl Stage {
             .arg("serve")
             // what it might leave where it runs is to be found
             .current_dir(self.folder.path())
+            .env("LINXO_BRIDGE_SABOTAGE", &self.sabotage)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -327,9 +336,7 @@ impl Bridge {
 
     /// SIGTERM; waits for the end.
     pub async fn stop(mut self) -> ExitStatus {
-        let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
-        assert!(sent.success());
+        self.signal("TERM").await;
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         ended.unwrap_or_else(|_| panic!("did not stop:\n{}", self.log())).unwrap()
     }
@@ -337,6 +344,26 @@ impl Bridge {
     /// SIGKILL.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// SIGSTOP: its connections stay, it does nothing.
+    pub async fn pause(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// SIGCONT.
+    pub async fn resume(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().await;
+        assert!(sent.unwrap().success(), "signal {name} did not reach the bridge");
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for an end that nobody asked for.

@@ -14,6 +14,7 @@ use crate::publisher::dead_letter::{self, Letter};
 use crate::publisher::outbox::{Outbox, Outgoing, SendFault};
 use crate::queue_state::QueueState;
 use crate::record::{EventRecord, Happening, TopicRole, idempotency_key};
+use crate::sabotage::{self, Guard};
 
 impl Draft<'_> {
     pub(super) fn events(
@@ -49,6 +50,13 @@ impl Draft<'_> {
         source: &SourceEvent<'_>,
         out: &mut impl Outbox,
     ) -> Result<(), SendFault> {
+        let pen = self.pen;
+        if pen.is_repeatable
+            && !sabotage::is_off(Guard::Repeats)
+            && self.state(of).is_some_and(|state| state.is_repeat(&source.event_id))
+        {
+            return Ok(());
+        }
         let connection = source.connection_id().map(ConnectionId::from);
         let (actions, sequence, owner_epoch) = match self.state(of) {
             Some(state) => (
@@ -56,7 +64,7 @@ impl Draft<'_> {
                 Some(state.sequence(connection.as_ref()) + 1),
                 state.owner_epoch,
             ),
-            None => (self.entering_late(of, source), None, answer.owner_epoch),
+            None => (self.entering_late(of, source), None, of.owner_epoch),
         };
         let key = idempotency_key(&answer.queue, &source.event_id);
         let record = EventRecord {
@@ -80,7 +88,10 @@ impl Draft<'_> {
         if let Some(state) = self.state(of) {
             state.note_event(source);
             state.count(connection.as_ref());
-            state.last_event_id = Some(source.event_id.as_ref().into());
+            state.follow(&source.event_id);
+            if pen.is_repeatable {
+                state.remember(&source.event_id);
+            }
         }
         self.tally.event(EventKind::Event);
         let class = if actions.is_empty() { LagClass::Ordinary } else { LagClass::Action };

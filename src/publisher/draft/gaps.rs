@@ -8,11 +8,11 @@
 use super::Draft;
 use crate::event::{self, ListedConnection, RaisedAction};
 use crate::gap::{Cause, Certainty, Gap};
-use crate::ids::{ConnectionId, GapId, QueueId};
+use crate::ids::{ConnectionId, GapId, QueueId, Timestamp};
 use crate::journal::{Answer, Lost, RowOf};
 use crate::metrics::{DeadLetterReason, EventKind};
 use crate::publisher::outbox::{Outbox, Outgoing, SendFault};
-use crate::queue_state::{QueueState, Recovery};
+use crate::queue_state::{QueueState, Recovery, Suspicion};
 use crate::record::{
     EventRecord, HEADER_EVENT_ID, HEADER_EVENT_TYPE, HEADER_IDEMPOTENCY_KEY, HEADER_USER_ID,
     Happening, reconciliation_key,
@@ -26,17 +26,64 @@ impl Draft<'_> {
         lost: &Lost,
         out: &mut impl Outbox,
     ) -> Result<(), SendFault> {
-        let recovery = match self.state(of) {
-            Some(state) => {
-                let recovery = recovery_of(lost, state);
-                if lost.to_reconcile {
-                    state.recovery = Some(Box::new(recovery.clone()));
-                }
-                recovery
-            }
+        let recovery = match self.lose(of, lost) {
+            Some(recovery) => recovery,
             None => new_recovery(lost, &answer.queue, answer.generation, None),
         };
         self.gaps(of, &recovery, None, false, out)
+    }
+
+    /// A loss that no answer tells of. Published late it has no queue: only the state knew it.
+    pub(super) fn missed(
+        &mut self,
+        of: &RowOf,
+        lost: &Lost,
+        out: &mut impl Outbox,
+    ) -> Result<(), SendFault> {
+        let recovery = match self.lose(of, lost) {
+            Some(recovery) => recovery,
+            None => new_recovery(lost, &QueueId::from(""), 0, None),
+        };
+        self.gaps(of, &recovery, None, false, out)
+    }
+
+    /// Holds a loss from the present queue, and that nothing is suspected beside it.
+    fn lose(&mut self, of: &RowOf, lost: &Lost) -> Option<Recovery> {
+        let state = self.state(of)?;
+        let recovery = recovery_of(lost, state);
+        if lost.to_reconcile {
+            state.recovery = Some(Box::new(recovery.clone()));
+        }
+        state.suspicion = None;
+        // whatever comes next does not follow what came last
+        state.last_event_id = None;
+        Some(recovery)
+    }
+
+    /// Holds that a question may have removed events; the first suspicion says since when. Where
+    /// there is no state to hold it, it is a gap at once: nobody would come back to it.
+    pub(super) fn suspected(
+        &mut self,
+        of: &RowOf,
+        since: Timestamp,
+        at: Timestamp,
+        out: &mut impl Outbox,
+    ) -> Result<(), SendFault> {
+        let Some(state) = self.state(of) else {
+            let lost = Lost {
+                gap_id: GapId::random(),
+                cause: Cause::AnswerLost,
+                certainty: Certainty::Possible,
+                from: since,
+                to: at,
+                to_reconcile: false,
+            };
+            return self.missed(of, &lost, out);
+        };
+        if state.suspicion.is_none() {
+            state.suspicion = Some(Box::new(Suspicion { since, at }));
+        }
+        Ok(())
     }
 
     /// Publishes that an answer which is no list of events may have cost some.
@@ -70,7 +117,7 @@ impl Draft<'_> {
         let recovery = recovery_of(lost, state);
         state.queue_id = next.clone();
         state.generation += 1;
-        state.last_event_id = None;
+        state.forget_queue();
         state.asked_at = Some(lost.to);
         state.recovery = Some(Box::new(recovery.clone()));
         self.gaps(of, &recovery, Some(next), false, out)

@@ -13,12 +13,12 @@
 mod events;
 mod gaps;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Pen;
 use super::outbox::{Outbox, Outgoing, SendFault};
 use super::tally::Tally;
-use crate::ids::{Timestamp, UserId};
+use crate::ids::{JournalId, Timestamp, UserId};
 use crate::journal::{Answer, AnswerKind, Change, Row, RowOf, Settled, Unsettled};
 use crate::queue_state::QueueState;
 
@@ -28,6 +28,8 @@ pub(in crate::publisher) struct Owned {
     /// Which grant of the partition this is.
     pub(in crate::publisher) token: u64,
     pub(in crate::publisher) states: HashMap<UserId, QueueState>,
+    /// Whose states changed since the grant, while somebody waits to be told.
+    pub(in crate::publisher) changed: Option<HashSet<UserId>>,
 }
 
 /// The states of all owned partitions.
@@ -45,6 +47,7 @@ pub(in crate::publisher) struct Outcome {
 /// A transaction in the making.
 pub(in crate::publisher) struct Draft<'a> {
     pen: &'a Pen,
+    journal: &'a JournalId,
     holdings: &'a Holdings,
     changed: BTreeMap<(i32, UserId), Option<QueueState>>,
     tally: Tally,
@@ -54,9 +57,14 @@ pub(in crate::publisher) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(in crate::publisher) fn new(pen: &'a Pen, holdings: &'a Holdings) -> Self {
+    pub(in crate::publisher) fn new(
+        pen: &'a Pen,
+        journal: &'a JournalId,
+        holdings: &'a Holdings,
+    ) -> Self {
         Self {
             pen,
+            journal,
             holdings,
             changed: BTreeMap::new(),
             tally: Tally::default(),
@@ -82,8 +90,17 @@ impl<'a> Draft<'a> {
                 self.lost(&row.of, answer, lost, out)?;
             }
             Change::QueueReplaced { next, lost } => self.replaced(&row.of, next, lost, out)?,
+            Change::Missed(lost) => self.missed(&row.of, lost, out)?,
+            Change::Suspected { since, at } => self.suspected(&row.of, *since, *at, out)?,
+            Change::Unsuspected => {
+                if let Some(state) = self.state(&row.of) {
+                    state.suspicion = None;
+                }
+            }
+            // whoever asked for it was told nothing, and asks again
+            Change::Withdrawn => {}
             Change::Subscribed(subscription) => {
-                if self.is_ours(&row.of) {
+                if self.is_vacant(&row.of) {
                     self.subscription(&row.of, subscription, out)?;
                     let state = QueueState::first(subscription, 1, Timestamp::now());
                     self.changed.insert((row.of.partition, row.of.user.clone()), Some(state));
@@ -102,14 +119,14 @@ impl<'a> Draft<'a> {
                 if let Some(state) = self.state(&row.of) {
                     state.queue_id = queue.clone();
                     state.generation += 1;
-                    state.last_event_id = None;
+                    state.forget_queue();
                     self.subscription(&row.of, subscription, out)?;
                 } else {
                     outcome = Err(Unsettled::NotOwned);
                 }
             }
             Change::Removed => {
-                if self.is_ours(&row.of) {
+                if self.state(&row.of).is_some() {
                     self.changed.insert((row.of.partition, row.of.user.clone()), None);
                     let key = row.of.user.as_str().as_bytes();
                     for topic in [&self.pen.topics.subscriptions, &self.pen.topics.queues] {
@@ -135,8 +152,11 @@ impl<'a> Draft<'a> {
         for ((partition, user), state) in &mut self.changed {
             let Some(state) = state else { continue };
             state.updated_at = now;
+            state.journal_id = Some(self.journal.clone());
             self.value.clear();
-            self.pen.encoder.queue_state(state, &mut self.value)?;
+            let written = self.pen.encoder.queue_state(state, &mut self.value);
+            state.journal_id = None;
+            written?;
             let record = Outgoing::of(&self.pen.topics.queues, user.as_str().as_bytes())
                 .at(*partition)
                 .value(&self.value);
@@ -150,26 +170,28 @@ impl<'a> Draft<'a> {
         Outcome { settled: self.settled, tally: self.tally, changes: self.changed }
     }
 
-    /// Whether the partition is ours by the very grant under which the row came about.
-    fn is_ours(&self, of: &RowOf) -> bool {
-        self.holdings.get(&of.partition).is_some_and(|owned| owned.token == of.grant)
+    /// Whether the partition is ours, and nobody has made a wish for the user.
+    fn is_vacant(&self, of: &RowOf) -> bool {
+        let Some(owned) = self.holdings.get(&of.partition) else { return false };
+        match self.changed.get(&(of.partition, of.user.clone())) {
+            Some(state) => state.is_none(),
+            None => !owned.states.contains_key(&of.user),
+        }
     }
 
-    /// The user's state, on a copy; none when the grant or the wish is not ours any more.
+    /// The user's state, on a copy; none when the partition or the wish is not ours any more, or
+    /// somebody else published what came later.
     fn state(&mut self, of: &RowOf) -> Option<&mut QueueState> {
-        if !self.is_ours(of) {
-            return None;
-        }
         let key = (of.partition, of.user.clone());
         if !self.changed.contains_key(&key) {
             let held = self.holdings.get(&of.partition)?.states.get(&of.user)?;
-            if held.subscription_id != of.subscription_id {
+            if !held.takes(&of.subscription_id, of.owner_epoch) {
                 return None;
             }
             self.changed.insert(key.clone(), Some(held.clone()));
         }
         let state = self.changed.get_mut(&key)?.as_mut()?;
-        (state.subscription_id == of.subscription_id).then_some(state)
+        state.takes(&of.subscription_id, of.owner_epoch).then_some(state)
     }
 
     fn subscription(
@@ -192,7 +214,7 @@ impl<'a> Draft<'a> {
         answer: &Answer,
         out: &mut impl Outbox,
     ) -> Result<(), SendFault> {
-        self.tally.received_at.push(answer.received);
+        self.tally.received_at.push((answer.received, answer.received_at));
         match &answer.kind {
             AnswerKind::Unreadable(reason) => self.dead(of, answer, *reason, &answer.body, out),
             AnswerKind::Connections(gap) => self.reconciled(of, answer, gap, out),

@@ -10,7 +10,7 @@ use super::{confluent, decoder, encoder, schema};
 use crate::gap::{Cause, Certainty, Gap};
 use crate::ids::{JournalId, SubscriptionId, Timestamp, UserId};
 use crate::journal_mark::JournalMark;
-use crate::queue_state::{KnownChannel, KnownConnection, QueueState, Recovery};
+use crate::queue_state::{KnownChannel, KnownConnection, QueueState, Recovery, Suspicion};
 use crate::subscription::Subscription;
 
 fn subscription() -> Subscription {
@@ -48,6 +48,10 @@ fn full_state() -> QueueState {
             queue_generation: 2,
             last_event_id: None,
         })),
+        suspicion: Some(Box::new(Suspicion { since: Timestamp(7), at: Timestamp(8) })),
+        consecutive: -1,
+        recent_event_ids: vec!["13".into(), "14".into()],
+        journal_id: Some(JournalId::random()),
         ..QueueState::first(&subscription(), 9, Timestamp(5))
     }
 }

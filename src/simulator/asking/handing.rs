@@ -70,7 +70,8 @@ impl World {
             lost: sending.loses(),
             kept: is_repeatable,
         };
-        let (texts, records) = self.write_answer(&mut load, fault.as_ref(), &sent);
+        let is_remembered = is_repeatable || may_repeat;
+        let (texts, records) = self.write_answer(&mut load, fault.as_ref(), &sent, is_remembered);
         // Of any other answer it is known already.
         let waybill = if matches!(sending, Sending::Slow { .. }) {
             Waybill::Answer { queue: number, answer: sent.answer, records }
@@ -78,7 +79,7 @@ impl World {
             Waybill::Nothing
         };
         if let Some(queue) = self.queues.get_mut(number as usize) {
-            load.leave_with(queue, &sent, sending, is_repeatable || may_repeat);
+            load.leave_with(queue, &sent, sending, is_remembered);
         }
         Reply::Events { texts, sending, waybill }
     }
@@ -89,6 +90,7 @@ impl World {
         load: &mut Load,
         fault: Option<&Fault>,
         sent: &Sent,
+        is_remembered: bool,
     ) -> (Vec<Box<str>>, Vec<u32>) {
         let handed_out = load.repeated.len() + load.unsure.len();
         let mut texts = Vec::with_capacity(handed_out + load.new.len() + 1);
@@ -108,7 +110,8 @@ impl World {
                 Some(_) | None => {}
             }
             records.push(event.record);
-            texts.push(event.text.clone());
+            let text = &mut event.text;
+            texts.push(if is_remembered { text.clone() } else { mem::take(text) });
         }
         if let (Some(Fault::Duplicate), Some(first), Some(text)) =
             (fault, records.first().copied(), texts.first().cloned())
@@ -148,8 +151,7 @@ impl World {
             queue.put_back(given.events);
         }
         for record in records {
-            let waits = is_kept && queue.waiting.iter().any(|event| event.record == *record);
-            self.book.lose(*record, answer, waits);
+            self.book.lose(*record, answer, is_kept);
         }
     }
 }
@@ -160,7 +162,7 @@ fn take(queue: &mut Queue, fault: Option<&Fault>, is_repeatable: bool, may_repea
     match queue.given.take() {
         Some(given) if given.on_its_way && is_repeatable => load.unsure = given.events,
         Some(given) if fault == Some(&Fault::Repeat) => load.repeated = given.events,
-        Some(given) if given.on_its_way || may_repeat => queue.given = Some(given),
+        Some(given) if may_repeat => queue.given = Some(given),
         Some(_) | None => {}
     }
     load.new = queue.take();
@@ -177,7 +179,7 @@ impl Load {
     }
 
     /// Leaves with the queue what may have to be handed out again.
-    fn leave_with(mut self, queue: &mut Queue, sent: &Sent, sending: Sending, remember: bool) {
+    fn leave_with(mut self, queue: &mut Queue, sent: &Sent, sending: Sending, is_remembered: bool) {
         let mut fresh = mem::take(&mut self.unsure);
         fresh.append(&mut self.new);
         if sent.lost {
@@ -187,7 +189,7 @@ impl Load {
             return;
         }
         let events = if fresh.is_empty() { self.repeated } else { fresh };
-        if remember && !events.is_empty() {
+        if is_remembered && !events.is_empty() {
             let on_its_way = matches!(sending, Sending::Slow { .. });
             queue.given = Some(Box::new(Given { answer: sent.answer, on_its_way, events }));
         }

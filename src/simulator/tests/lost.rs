@@ -76,7 +76,8 @@ async fn an_answer_that_vanishes_does_not_hold_up_a_stop() {
         }
         bench.simulator.stop.send_replace(true);
     };
-    let (ended, ()) = tokio::join!(waiting, stopping);
+    let both = async { tokio::join!(waiting, stopping) };
+    let (ended, ()) = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
     tokio::time::timeout(Duration::from_secs(2), bench.simulator.stop()).await.unwrap();
 }

@@ -54,7 +54,8 @@ async fn open_connections_are_cut_and_what_is_on_its_way_is_lost() {
     let mut answer = bench.ask("u", &queue).await;
     assert!(answer.chunk().await.unwrap().is_some());
     closed_for(&bench, Duration::from_secs(60)).await;
-    idle.readable().await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(10), idle.readable());
+    told.await.unwrap().unwrap();
     assert!(!matches!(idle.try_read(&mut [0]), Ok(1..)));
     let rest = async { while let Ok(Some(_)) = answer.chunk().await {} };
     tokio::time::timeout(Duration::from_secs(10), rest).await.unwrap();

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use self::timing::backoff;
 use super::Granted;
-use super::step::{Came, HeldCredential, Question, Step};
+use super::step::{Came, HeldCredential, Question, Step, Suspect, Suspicion};
 use crate::admin::LastAnswer;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, QueueId, SubscriptionId, Timestamp, UserId};
@@ -24,6 +24,7 @@ use crate::schedule::{Class, Pace, phase_of};
 use crate::subscription::Subscription;
 
 /// A user as the topics have it.
+#[derive(Clone)]
 pub struct Loaded {
     /// The wish.
     pub subscription: Subscription,
@@ -90,8 +91,8 @@ pub(super) struct Queue {
     blocked: Option<Box<Refused>>,
     /// Whether the credential was refused since the last answer.
     was_refused: bool,
-    /// Whether a question since the last answer may have removed events that never arrived.
-    is_answer_suspected: bool,
+    /// Events that a question may have removed and that never arrived.
+    suspect: Option<Box<Suspect>>,
     empties: u8,
     failures: u8,
     /// Whether the first PUT is still under way.
@@ -111,6 +112,14 @@ impl Queue {
             Some(_) => Need::listing(Instant::now()),
             None => Need::Nothing,
         };
+        let suspect = state.suspicion.as_deref().map(|suspicion| {
+            let waited = Timestamp::now().since(suspicion.at);
+            Box::new(Suspect {
+                since: suspicion.since,
+                due: Instant::now() + pace.suspicion().saturating_sub(waited),
+                expected: state.expected_id(),
+            })
+        });
         let open_gap = state.recovery.map(|recovery| recovery.gap_id);
         // a synchronization that ran when the last owner wrote may still run
         let sign = state.asked_at.unwrap_or_default().max(subscription.created_at);
@@ -122,6 +131,7 @@ impl Queue {
         queue.owner_epoch = state.owner_epoch;
         queue.need = need;
         queue.open_gap = open_gap;
+        queue.suspect = suspect;
         queue.is_subscribing = false;
         queue
     }
@@ -164,11 +174,23 @@ impl Queue {
             open_gap: None,
             blocked: None,
             was_refused: false,
-            is_answer_suspected: false,
+            suspect: None,
             empties: 0,
             failures: 0,
             is_subscribing: true,
         }
+    }
+
+    /// Whether nobody else has written since this queue was known here.
+    pub(super) fn is_continued_by(&self, loaded: &Loaded) -> bool {
+        self.subscription_id == loaded.subscription.subscription_id
+            && loaded.state.is_continued()
+            && !self.is_subscribing
+    }
+
+    /// Goes on under another grant of the partition.
+    pub(super) fn renew(&mut self, loaded: &Loaded) {
+        self.owner_epoch = loaded.state.owner_epoch;
     }
 
     /// Whether the queue waits for no phase: a synchronization may run, or a recovery was begun.
@@ -186,7 +208,7 @@ impl Queue {
         RowOf {
             user: self.user.clone(),
             partition: granted.partition,
-            grant: granted.token,
+            owner_epoch: self.owner_epoch,
             subscription_id: self.subscription_id.clone(),
         }
     }
@@ -205,7 +227,6 @@ impl Queue {
                 gap: self.open_gap.clone().unwrap_or_else(GapId::random),
                 queue: self.queue.clone(),
                 generation: self.generation,
-                owner_epoch: self.owner_epoch,
             },
             Need::Nothing | Need::Listing { .. } => Step::Ask(self.question(granted)),
         }
@@ -218,10 +239,9 @@ impl Queue {
             credential: self.credential.clone(),
             queue: self.queue.clone(),
             generation: self.generation,
-            owner_epoch: self.owner_epoch,
             answered_before: self.asked_at,
             open_gap: self.open_gap.clone(),
-            is_answer_suspected: self.is_answer_suspected,
+            suspect: self.suspect.as_deref().cloned(),
         }
     }
 
@@ -229,12 +249,27 @@ impl Queue {
     pub(super) fn settle(&mut self, came: Came, pace: &Pace) -> Next {
         let now = Instant::now();
         match came {
-            Came::Asked { outcome, started, started_at, retry_after, listing, sign, refused } => {
+            Came::NotAsked => return Next::At(now + pace.no_room()),
+            Came::Asked {
+                outcome,
+                started,
+                started_at,
+                retry_after,
+                listing,
+                sign,
+                suspicion,
+                refused,
+            } => {
                 self.last = Some(LastAnswer { at: Timestamp::now(), outcome });
                 if let Some(refused) = refused {
                     self.block(refused);
                 }
                 self.settle_asked(outcome, started, started_at, now, pace);
+                match suspicion {
+                    Suspicion::Same => {}
+                    Suspicion::Begun(suspect) => self.suspect = Some(Box::new(suspect)),
+                    Suspicion::Over => self.suspect = None,
+                }
                 if let Some(gap) = listing {
                     self.open(gap, now);
                 }
@@ -315,7 +350,6 @@ impl Queue {
                 self.failures = 0;
                 self.blocked = None;
                 self.was_refused = false;
-                self.is_answer_suspected = false;
                 let is_empty = matches!(outcome, PollOutcome::Empty | PollOutcome::EmptyList);
                 self.empties = if is_empty { self.empties.saturating_add(1) } else { 0 };
                 if self.is_active(now) {
@@ -336,7 +370,6 @@ impl Queue {
             PollOutcome::Unauthorized | PollOutcome::Forbidden => {}
             // a page in place of a list may come from before the queue, or be the queue's last word
             PollOutcome::Timeout | PollOutcome::TransportError | PollOutcome::Malformed => {
-                self.is_answer_suspected = true;
                 self.failures = self.failures.saturating_add(1);
             }
             PollOutcome::Throttled | PollOutcome::ServerError => {
@@ -397,7 +430,7 @@ impl Queue {
         self.failures = 0;
         self.empties = 0;
         self.was_refused = false;
-        self.is_answer_suspected = false;
+        self.suspect = None;
         self.active_until = Some(now + pace.active_for);
     }
 
@@ -425,7 +458,10 @@ impl Queue {
             gap_id: self.open_gap.clone().unwrap_or_else(GapId::random),
             cause,
             certainty: Certainty::Certain,
-            from: self.asked_at,
+            from: match &self.suspect {
+                Some(suspect) => suspect.since.min(self.asked_at),
+                None => self.asked_at,
+            },
             to: Timestamp::now(),
             to_reconcile: true,
         }

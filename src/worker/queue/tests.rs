@@ -1,5 +1,7 @@
 //! What comes next for a queue, with the clock standing still or moved by hand.
 
+use super::super::step::{Suspect, Suspicion};
+use crate::journal::Stock;
 use std::time::Duration;
 
 use super::timing::LONGEST_BACKOFF;
@@ -56,6 +58,7 @@ fn asked(outcome: PollOutcome) -> Came {
         retry_after: None,
         listing: None,
         sign: None,
+        suspicion: Suspicion::Same,
         refused: is_refused.then(|| refused(Refusal::Password)),
     }
 }
@@ -98,6 +101,7 @@ async fn the_end_of_a_synchronization_ends_the_haste() {
         retry_after: None,
         listing: None,
         sign: Some(sign),
+        suspicion: Suspicion::Same,
         refused: None,
     };
     queue.settle(signed(true), &PACE);
@@ -143,6 +147,7 @@ async fn a_pause_that_the_source_asks_for_is_kept_until_the_queue_is_in_danger()
         retry_after: Some(Duration::from_secs(seconds)),
         listing: None,
         sign: None,
+        suspicion: Suspicion::Same,
         refused: None,
     };
     assert_eq!(pause(queue.settle(throttled(120), &PACE)).as_secs(), 120);
@@ -233,14 +238,43 @@ async fn a_user_with_a_password_needs_requests_for_tokens_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_without_an_answer_is_remembered_until_the_queue_answers() {
+async fn a_question_without_an_answer_is_remembered_until_it_is_known_what_became_of_it() {
     let mut queue = quiet();
-    queue.settle(asked(PollOutcome::Timeout), &PACE);
-    assert!(queue.question(GRANTED).is_answer_suspected);
-    queue.settle(asked(PollOutcome::ServerError), &PACE);
-    assert!(queue.question(GRANTED).is_answer_suspected);
     queue.settle(asked(PollOutcome::Empty), &PACE);
-    assert!(!queue.question(GRANTED).is_answer_suspected);
+    let since = queue.asked_at;
+    let due = Instant::now() + PACE.suspicion();
+    let suspect = Suspect { since, due, expected: None };
+    let timed_out = |suspicion| Came::Asked {
+        outcome: PollOutcome::Timeout,
+        started: Instant::now(),
+        started_at: Timestamp::now(),
+        retry_after: None,
+        listing: None,
+        sign: None,
+        suspicion,
+        refused: None,
+    };
+    queue.settle(timed_out(Suspicion::Begun(suspect.clone())), &PACE);
+    assert_eq!(queue.question(GRANTED).suspect, Some(suspect));
+    // an empty answer says nothing about what came before, and the queue is asked when it is due
+    assert_eq!(pause(queue.settle(asked(PollOutcome::Empty), &PACE)), PACE.suspicion());
+    assert_eq!(queue.question(GRANTED).from(), since);
+    assert_eq!(queue.lost(Cause::QueueGone).from, since, "a death takes the suspicion in");
+    queue.settle(timed_out(Suspicion::Over), &PACE);
+    assert_eq!(queue.question(GRANTED).suspect, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_less_room_is_left_the_fewer_queues_are_asked() {
+    let mut queue = quiet();
+    let admitted = |queue: &Queue, class| {
+        [Stock::Plenty, Stock::Scarce, Stock::Last, Stock::None]
+            .map(|stock| queue.is_admitted(stock, class))
+    };
+    assert_eq!(admitted(&queue, Class::KeepAlive), [true, false, false, false]);
+    assert_eq!(admitted(&queue, Class::Urgent), [true, true, true, false]);
+    queue.settle(asked(PollOutcome::Events), &PACE);
+    assert_eq!(admitted(&queue, Class::Urgent), [true, true, false, false]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{Need, Queue};
 use crate::ids::Timestamp;
+use crate::journal::Stock;
 use crate::schedule::{Class, Pace};
 
 /// The first pause after a failure; it doubles up to [`LONGEST_BACKOFF`], or a fifth of the
@@ -55,7 +56,7 @@ impl Queue {
         if self.is_active(now) { pace.active } else { pace.keep_alive }
     }
 
-    pub(super) fn is_active(&self, now: Instant) -> bool {
+    pub(in crate::worker) fn is_active(&self, now: Instant) -> bool {
         self.active_until.is_some_and(|until| now < until)
     }
 
@@ -84,10 +85,32 @@ impl Queue {
                 asked + pause
             }
         };
+        let due = match &self.suspect {
+            // an answer is needed then to tell what became of it
+            Some(suspect) if self.blocked.is_none() => {
+                due.min(suspect.due.max(now + self.backoff(pace)))
+            }
+            Some(_) | None => due,
+        };
         match &self.need {
             Need::Listing { at, .. } => due.min((*at).max(now)),
             Need::Nothing | Need::NewQueue(_) => due,
         }
+    }
+
+    /// Whether the queue may be asked with so little room left for answers.
+    pub(in crate::worker) fn is_admitted(&self, stock: Stock, class: Class) -> bool {
+        match stock {
+            Stock::Plenty => true,
+            Stock::Scarce => class == Class::Urgent,
+            Stock::Last => class == Class::Urgent && self.empties > 0,
+            Stock::None => false,
+        }
+    }
+
+    /// Whether what is due needs the source for more than its queue.
+    pub(in crate::worker) fn is_recovering(&self) -> bool {
+        self.need != Need::Nothing
     }
 
     /// After a pause that the source asked for, but never so late that the queue is in danger: when

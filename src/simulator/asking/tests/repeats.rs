@@ -194,6 +194,35 @@ async fn an_answer_can_be_repeated_as_long_as_there_is_no_newer_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_order_that_waits_for_new_events_repeats_across_empty_answers() {
+    let mut desk = desk();
+    let queue = desk.subscribe("u");
+    desk.world.inflict(Order::next(1, Fault::Repeat).with_events()).unwrap();
+    desk.world.push_events("u", None, 1).unwrap();
+    assert_eq!(desk.event_ids("u", &queue), ["1"]);
+    assert_eq!(desk.outcome("u", &queue), Outcome::Empty);
+    desk.world.push_events("u", None, 1).unwrap();
+    assert_eq!(desk.event_ids("u", &queue), ["1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeatable_answer_that_arrives_after_the_next_was_lost_is_handed_out_all_the_same() {
+    for arrives in [true, false] {
+        let mut desk = repeatable();
+        let queue = desk.subscribe("u");
+        desk.world.push_events("u", None, 1).unwrap();
+        let slow = ask_slowly(&mut desk, &queue);
+        next(&mut desk, Fault::Reset);
+        desk.ask("u", &queue);
+        desk.world.close(&slow, arrives);
+        let so_far = if arrives { (Fate::HandedOut, 1, 1) } else { (Fate::Waiting, 0, 2) };
+        assert_eq!(account(&mut desk), [so_far]);
+        assert_eq!(desk.event_ids("u", &queue), ["1"], "the source cannot know");
+        assert_eq!(account(&mut desk), [(Fate::HandedOut, so_far.1 + 1, so_far.2)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_share_of_repeats_is_the_same_for_the_same_seed() {
     let run = |seed| {
         let mut desk = Desk::new(Options { seed, ..Options::default() });

@@ -1,0 +1,238 @@
+//! Hands rows to the publisher, in order: from memory as long as it keeps up, else from disk.
+//!
+//! The last rows written stay in memory, within bounds. What did not fit is read back when its turn
+//! comes, so that neither a long outage nor a restart needs memory for what waits.
+//!
+//! Promises:
+//! - every row after the position comes once, in the order of the numbers;
+//! - a row that cannot be read is waited for, and said in the log; none is passed over.
+//!
+//! Knows nothing of: Kafka.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::row::Row;
+use super::seal::Seal;
+use super::store::{Store, StoreFault, Stored};
+use super::{Intake, JournalError, Shared};
+use crate::credential::SealError;
+use crate::sabotage::{self, Guard};
+
+/// Rows and bytes that stay in memory for the publisher. Beyond that they are read back.
+const TAIL_ROWS: usize = 4096;
+const TAIL_BYTES: usize = 16 * 1024 * 1024;
+/// What is read back at once.
+const CHUNK_ROWS: usize = 512;
+const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The rows in memory, between the one who writes them and the publisher.
+#[derive(Default)]
+pub(super) struct Tail {
+    state: Mutex<State>,
+    came: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    rows: VecDeque<Row>,
+    bytes: usize,
+    /// The last row that is on disk.
+    written: u64,
+    is_closed: bool,
+}
+
+impl Tail {
+    /// Rows that are on disk now.
+    pub(super) fn push(&self, rows: impl Iterator<Item = Row>) {
+        {
+            let mut state = self.lock();
+            for row in rows {
+                state.written = row.number;
+                let bytes = body_bytes(&row);
+                // who asked for a change waits for this very row, of which there are few
+                let is_bound = row.settle.is_some();
+                let fits = state.rows.len() < TAIL_ROWS && state.bytes + bytes <= TAIL_BYTES;
+                if fits || is_bound {
+                    state.bytes += bytes;
+                    state.rows.push_back(row);
+                }
+            }
+        }
+        self.came.notify_one();
+    }
+
+    /// Rows up to `number` are on disk from an earlier process.
+    pub(super) fn hold(&self, number: u64) {
+        self.lock().written = number;
+    }
+
+    /// No row will come any more.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.came.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn body_bytes(row: &Row) -> usize {
+    row.change.answer().map_or(0, |answer| answer.body.len())
+}
+
+/// Where the publisher takes its rows from.
+pub struct Feed {
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Store,
+    pub(super) seal: Arc<Seal>,
+    pub(super) tidy: tokio::sync::mpsc::WeakSender<Intake>,
+    pub(super) last: u64,
+    pub(super) back: Option<Row>,
+    pub(super) loaded: VecDeque<Row>,
+}
+
+/// Why a row could not be read back.
+#[derive(Debug, thiserror::Error)]
+enum FeedFault {
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+    #[error("row {number} of the journal cannot be opened: {source}")]
+    Sealed {
+        number: u64,
+        #[source]
+        source: SealError,
+    },
+    #[error("row {number} of the journal is none that this version can read")]
+    Unknown { number: u64 },
+}
+
+impl Feed {
+    /// Goes on after `position`, which is published. Numbers given from now on are greater. An
+    /// error when the journal never gave that number: it is an older copy of itself.
+    pub fn begin(&mut self, position: u64) -> Result<(), JournalError> {
+        let given = self.shared.last_number.load(Ordering::Acquire);
+        if !sabotage::is_off(Guard::RowNumbers) {
+            self.shared.floor.fetch_max(position, Ordering::AcqRel);
+        }
+        self.last = position;
+        let end = self.store.end_of(position).map_err(|fault| JournalError::unreadable(&fault))?;
+        let first = self.store.first().map_err(|fault| JournalError::unreadable(&fault))?;
+        let end = end
+            .or(first.map(|(_, before)| before))
+            .unwrap_or_else(|| self.shared.written_end.load(Ordering::Acquire));
+        self.shared.published_end.store(end, Ordering::Release);
+        self.shared.published.send_replace(position);
+        let is_kept = !sabotage::is_off(Guard::Journal) && !sabotage::is_off(Guard::RowNumbers);
+        if position > given && is_kept {
+            self.shared.note_damage("the journal is older than what was published from it");
+        }
+        Ok(())
+    }
+
+    /// The next row; none when no row will come any more.
+    pub async fn next(&mut self) -> Option<Row> {
+        loop {
+            let shared = Arc::clone(&self.shared);
+            let came = shared.tail.came.notified();
+            let mut came = std::pin::pin!(came);
+            came.as_mut().enable();
+            match self.ready() {
+                Ok(Some(row)) => return Some(row),
+                Ok(None) if self.is_over() => return None,
+                Ok(None) => came.await,
+                Err(fault) => {
+                    tracing::error!(%fault, "the journal cannot be read, publishing waits");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// A row that is there already.
+    pub fn try_next(&mut self) -> Option<Row> {
+        // what cannot be read is told by `next`
+        self.ready().unwrap_or_default()
+    }
+
+    /// Takes back the row given last: it is the next one again.
+    pub fn put_back(&mut self, row: Row) {
+        self.last = row.number.saturating_sub(1);
+        self.back = Some(row);
+    }
+
+    /// Every row up to this one is published: its room is free again.
+    pub fn published(&self, number: u64, end: Option<u64>) {
+        if let Some(end) = end {
+            self.shared.published_end.fetch_max(end, Ordering::AcqRel);
+        }
+        self.shared.published.send_replace(number);
+        if let Some(tidy) = self.tidy.upgrade() {
+            // it comes again with the next commit
+            drop(tidy.try_send(Intake::Tidy));
+        }
+    }
+
+    /// The last row that is on disk.
+    pub fn written(&self) -> u64 {
+        self.shared.tail.lock().written
+    }
+
+    /// Whether publishing cannot go on, so that asking should not hurry.
+    pub fn hold_up(&self, is_held_up: bool) {
+        self.shared.is_held_up.store(is_held_up, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        let state = self.shared.tail.lock();
+        state.is_closed && self.last >= state.written
+    }
+
+    fn ready(&mut self) -> Result<Option<Row>, FeedFault> {
+        if let Some(row) = self.back.take() {
+            self.last = row.number;
+            return Ok(Some(row));
+        }
+        loop {
+            if let Some(row) = self.loaded.pop_front() {
+                self.last = row.number;
+                return Ok(Some(row));
+            }
+            let before = {
+                let mut state = self.shared.tail.lock();
+                while state.rows.front().is_some_and(|row| row.number <= self.last) {
+                    let passed = state.rows.pop_front();
+                    state.bytes -= passed.as_ref().map_or(0, body_bytes);
+                }
+                let is_next = state.rows.front().is_some_and(|row| row.number == self.last + 1);
+                if is_next && let Some(row) = state.rows.pop_front() {
+                    state.bytes -= body_bytes(&row);
+                    self.last = row.number;
+                    return Ok(Some(row));
+                }
+                if state.written <= self.last {
+                    return Ok(None);
+                }
+                state.rows.front().map_or(state.written + 1, |row| row.number)
+            };
+            let stored = self.store.read(self.last, before, CHUNK_ROWS, CHUNK_BYTES)?;
+            if stored.is_empty() {
+                // nothing has these numbers
+                self.last = before - 1;
+            }
+            for Stored { number, end, sealed } in stored {
+                let opened = self.seal.open(number, &sealed);
+                let plain = opened.map_err(|source| FeedFault::Sealed { number, source })?;
+                let (of, change) =
+                    super::form::read(&plain).ok_or(FeedFault::Unknown { number })?;
+                self.loaded.push_back(Row { number, end, of, change, settle: None });
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Faults that can be begun and ended, whatever else goes on: what random pairs are drawn from.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use linxo_kafka_bridge::simulator::{Fault as SourceFault, Order, RequestKind};
+
+use crate::support::proxy::Way;
+use crate::world::{World, now};
+
+/// Begins or ends a fault; the number is the broker that it is about.
+type Act = for<'w> fn(&'w mut World, usize) -> BoxFuture<'w, ()>;
+
+/// What a fault acts on. Two of a pair act on different things.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Lane {
+    /// The process of a broker.
+    Broker,
+    /// The way to a broker.
+    Network,
+    /// The process of the bridge.
+    Bridge,
+    /// The source's answers.
+    Source,
+}
+
+/// A fault that can be begun and ended.
+pub struct Fault {
+    pub name: &'static str,
+    pub lane: Lane,
+    pub begin: Act,
+    pub end: Act,
+}
+
+const fn fault(name: &'static str, lane: Lane, begin: Act, end: Act) -> Fault {
+    Fault { name, lane, begin, end }
+}
+
+/// Every one of them.
+pub const FAULTS: &[Fault] = &[
+    fault("a broker is killed", Lane::Broker, kill_broker, restart_broker),
+    fault("a broker stops", Lane::Broker, stop_broker, restart_broker),
+    fault("a broker is frozen", Lane::Broker, freeze_broker, thaw_broker),
+    fault("the way to a broker is cut", Lane::Network, cut, open),
+    fault("a broker does not answer", Lane::Network, black_hole, open),
+    fault("a broker is slow", Lane::Network, slow, open),
+    fault("a broker is throttled", Lane::Network, throttle, open),
+    fault("the bridge is killed", Lane::Bridge, kill_bridge, start_bridge),
+    fault("the bridge is frozen", Lane::Bridge, freeze_bridge, thaw_bridge),
+    fault("the source answers 5xx", Lane::Source, server_errors, heal_source),
+    fault("the source answers 429", Lane::Source, throttled, heal_source),
+    fault("the source answers 401", Lane::Source, unauthorized, heal_source),
+    fault("the source drips", Lane::Source, dripping, heal_source),
+];
+
+fn kill_broker(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.kafka.broker(broker).stop() })
+}
+
+fn stop_broker(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.kafka.broker(broker).stop_gracefully().await })
+}
+
+fn restart_broker(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.kafka.broker(broker).restart().await })
+}
+
+fn freeze_broker(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.kafka.broker(broker).pause() })
+}
+
+fn thaw_broker(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.kafka.broker(broker).resume() })
+}
+
+fn set_way(world: &mut World, broker: usize, way: Way) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.kafka.broker(broker).proxy().set(way) })
+}
+
+fn cut(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
+    set_way(world, broker, Way::Cut)
+}
+
+fn black_hole(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
+    set_way(world, broker, Way::BlackHole)
+}
+
+fn slow(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
+    set_way(world, broker, Way::Slow(Duration::from_millis(100)))
+}
+
+fn throttle(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
+    set_way(world, broker, Way::Throttled(20_000))
+}
+
+fn open(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
+    set_way(world, broker, Way::Open)
+}
+
+fn kill_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(world.kill())
+}
+
+/// It need not become ready: another fault may stand in its way.
+fn start_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(world.launch())
+}
+
+fn freeze_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move {
+        world.excuse("frozen", now(), world.users().len() as u64);
+        world.bridge().pause().await;
+    })
+}
+
+fn thaw_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.bridge().resume().await })
+}
+
+fn inflict(world: &mut World, fault: SourceFault) -> BoxFuture<'_, ()> {
+    let order = Order::share(0.5, fault).on(RequestKind::Ask);
+    Box::pin(async move { world.stage.simulator.inflict(order).unwrap() })
+}
+
+fn server_errors(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    inflict(world, SourceFault::ServerError { status: 503 })
+}
+
+fn throttled(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    inflict(world, SourceFault::Throttle { retry_after: Some(1) })
+}
+
+fn unauthorized(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    inflict(world, SourceFault::Unauthorized)
+}
+
+fn dripping(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    inflict(world, SourceFault::Slow { over_ms: 500 })
+}
+
+fn heal_source(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.stage.simulator.heal() })
+}

@@ -1,0 +1,200 @@
+//! Load and fault runs end with a verdict, and the verdict can fail.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
+mod support;
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use linxo_kafka_bridge::simulator::Sync;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::Value;
+use support::{Stage, TOKEN};
+use tokio::process::Command;
+
+/// How long a run of some seconds may take, all in all.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Runs the program to its end.
+async fn load(stage: &Stage, arguments: &[&str]) -> Output {
+    let (command, rest) = arguments.split_first().unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_linxo-load"));
+    program.arg(command).arg("--config").arg(stage.config()).args(rest);
+    program.stdin(Stdio::null()).kill_on_drop(true);
+    tokio::time::timeout(PATIENCE, program.output()).await.unwrap().unwrap()
+}
+
+/// The same with a report; asserts the exit code.
+async fn reported(stage: &Stage, code: i32, arguments: &[&str]) -> (String, Value) {
+    let path = stage.folder.path().join("report.json");
+    let logs = stage.folder.path().join("logs");
+    let (path, logs) = (path.to_str().unwrap(), logs.to_str().unwrap());
+    let mut all = arguments.to_vec();
+    all.extend(["--json", path]);
+    if arguments[0] == "run" {
+        all.extend(["--log-dir", logs]);
+    }
+    let output = load(stage, &all).await;
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(report["version"], 1);
+    (text, report)
+}
+
+fn text(output: &Output) -> String {
+    let both = [&output.stderr[..], &output.stdout[..]].concat();
+    String::from_utf8(both).unwrap()
+}
+
+#[tokio::test]
+async fn a_run_without_faults_agrees_and_its_report_says_how_it_went() {
+    let stage = Stage::bare("load-quiet", Default::default(), &[]).await;
+    let run = ["run", "--make-topics", "--users", "40", "--events-per-second", "100"];
+    let (text, report) =
+        reported(&stage, 0, &[&run[..], &["--for", "4s", "--seed", "7"]].concat()).await;
+    assert!(text.contains("seed 7\n") && text.contains("AGREES"), "{text}");
+    assert_eq!(report["outcome"], "agrees");
+    assert_eq!(report["seed"], 7);
+    assert_eq!(report["subscribed"]["users"], 40);
+    let counts = &report["counts"];
+    assert!(counts["handed_out"].as_u64().unwrap() >= 300, "{counts}");
+    assert_eq!(counts["handed_out"], counts["published"]);
+    assert_eq!(report["lag_ms"]["records"], counts["published"]);
+    assert!(report["lag_ms"]["p50"].as_u64() <= report["lag_ms"]["p99"].as_u64());
+    assert_eq!((&counts["gaps"], &counts["gaps_excused"]), (&0.into(), &0.into()));
+    assert_eq!(report["faults"], Value::Array(Vec::new()));
+
+    // the same topics again: what the run before left would be taken for invented
+    let output = load(&stage, &["run", "--for", "1s"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(self::text(&output).contains("hold records of an earlier run"));
+}
+
+#[tokio::test]
+async fn a_run_with_faults_of_the_source_and_restarts_agrees() {
+    let settings = [
+        ("linxo.request_timeout", "\"1s\""),
+        ("linxo.queue_lifetime", "\"30s\""),
+        ("polling.keep_alive", "\"5s\""),
+        ("polling.active_for", "\"3s\""),
+    ];
+    let stage = Stage::with("load-faults", Default::default(), &settings).await;
+    let schedule = stage.folder.path().join("schedule");
+    let faults = "\
+        0s html 0.2 for 1s\n\
+        0s cut 0.2 for 2s\n\
+        1s server_error 0.5 for 1s\n\
+        1s kill_queue 0.1 for 2s\n\
+        3s html 0.2 for 2s\n\
+        4s kill for 1s\n\
+        6s missing_field 0.5 for 1s\n\
+        6s hang 0.1 for 1s\n";
+    std::fs::write(&schedule, faults).unwrap();
+    let run = ["run", "--users", "30", "--events-per-second", "100", "--for", "8s", "--seed", "1"];
+    let faults = ["--faults", schedule.to_str().unwrap(), "--drain", "30s"];
+    let (text, report) = reported(&stage, 0, &[&run[..], &faults].concat()).await;
+    let counts = &report["counts"];
+    for what in ["lost", "deaths", "gaps", "certain", "dead_letters", "listed"] {
+        assert!(counts[what].as_u64().unwrap() > 0, "no {what} in {counts}\n{text}");
+    }
+    assert_eq!(counts["lost"], counts["covered"]);
+    let done = report["faults"].as_array().unwrap();
+    assert_eq!(done.len(), 8, "{done:?}");
+    let restart = done.iter().find(|done| done["bridge"] == "bridge-0").unwrap();
+    assert_eq!(restart["what"], "kill");
+    assert!(restart["until"].as_u64() > restart["at"].as_u64());
+}
+
+#[tokio::test]
+async fn a_run_may_attach_to_a_simulator_and_a_bridge_that_run_already() {
+    let stage = Stage::new("load-attached").await;
+    let bridge = stage.bridge().await;
+    let token = stage.folder.path().join("another-token");
+    std::fs::write(&token, TOKEN).unwrap();
+    let simulator = format!("http://{}", stage.simulator.address());
+    let attached = ["--simulator", &simulator, "--bridge", &bridge.url];
+    let token = ["--token-file", token.to_str().unwrap()];
+    let run = ["run", "--users", "10", "--for", "2s", "--fault", "empty_list:0.2"];
+    let (text, report) = reported(&stage, 0, &[&run[..], &attached, &token].concat()).await;
+    assert!(report["source"]["faults"]["empty_list"].as_u64().unwrap() > 0, "{text}");
+
+    // the bridge is not ours
+    let kill = load(&stage, &[&["run", "--faults", "restarts"][..], &attached].concat()).await;
+    assert_eq!(kill.status.code(), Some(64));
+    assert!(self::text(&kill).contains("bridges that run already are not killed"));
+    assert_eq!(bridge.get("/livez").await.0, 200);
+    assert!(bridge.stop().await.success());
+}
+
+#[tokio::test]
+async fn topics_that_were_tampered_with_do_not_agree_and_the_event_is_named() {
+    let mut stage = Stage::new("load-tampered").await;
+    let bridge = stage.bridge().await;
+    for user in ["alice", "bob"] {
+        bridge.put(user).await;
+        stage.simulator.start_sync(user, &Sync::default()).unwrap();
+    }
+    let events = stage.drained().await;
+    let simulator = format!("http://{}", stage.simulator.address());
+    let judge = ["judge", "--simulator", &simulator, "--drain", "3s"];
+    reported(&stage, 0, &judge).await;
+
+    // one event a second time, byte for byte
+    let record = &events[3].record;
+    let producer: FutureProducer = stage.kafka.client().create().unwrap();
+    let double = FutureRecord::to(&record.topic)
+        .key(record.key.as_ref().unwrap())
+        .payload(record.value.as_ref().unwrap());
+    producer.send(double, Duration::from_secs(10)).await.unwrap();
+    let (text, report) = reported(&stage, 1, &judge).await;
+    assert_eq!(report["offended"]["twice"], 1, "{text}");
+    let event = events[3].text("idempotency_key");
+    let offences = report["offences"].as_array().unwrap();
+    let offence = offences.iter().find(|offence| offence["rule"] == "twice").unwrap();
+    assert_eq!(offence["events"][0], event);
+    assert!(text.contains(&format!("twice: event {event}")), "{text}");
+    let history = offence["history"].as_array().unwrap();
+    let told = |what: &str| {
+        let told = history.iter().filter(|it| it["what"].as_str().unwrap().contains(what));
+        told.count()
+    };
+    assert_eq!((told("made for"), told("handed out in answer"), told("in load")), (1, 1, 2));
+
+    // other topics, in which none of it stands
+    stage.set("topics.prefix", "\"load-elsewhere.\"");
+    assert!(stage.run(&["topics", "create"]).await.status.success());
+    let (text, report) = reported(&stage, 1, &judge).await;
+    assert_eq!(report["offended"]["lost"], events.len(), "{text}");
+    assert!(text.contains(&format!("lost: event {event} of")), "{text}");
+    assert!(bridge.stop().await.success());
+}
+
+#[tokio::test]
+async fn what_cannot_be_told_is_no_agreement_and_a_wrong_command_line_is_refused() {
+    let mut stage = Stage::new("load-usage").await;
+    for (arguments, wrong) in [
+        (vec!["run", "--fault", "cat:0.1"], "no fault is called \"cat\""),
+        (vec!["run", "--faults", "sometimes"], "no word"),
+        (vec!["run", "--users", "none"], "invalid value"),
+        (vec!["judge"], "give --simulator"),
+    ] {
+        let output = load(&stage, &arguments).await;
+        assert_eq!(output.status.code(), Some(64), "{}", text(&output));
+        assert!(text(&output).contains(wrong), "{}", text(&output));
+    }
+    // nobody asks for what waits
+    stage.simulator.open_queue("alice").unwrap();
+    stage.simulator.start_sync("alice", &Sync::default()).unwrap();
+    let simulator = format!("http://{}", stage.simulator.address());
+    let judge = ["judge", "--simulator", &simulator, "--drain", "3s"];
+    let (text, report) = reported(&stage, 2, &judge).await;
+    assert_eq!(report["outcome"], "cannot_tell");
+    assert!(text.contains("events still wait at the source"), "{text}");
+    // topics that are not there
+    stage.set("topics.prefix", "\"load-nowhere.\"");
+    let output = load(&stage, &judge).await;
+    assert_eq!(output.status.code(), Some(2), "{}", self::text(&output));
+    assert!(self::text(&output).contains("cannot be read"), "{}", self::text(&output));
+}
