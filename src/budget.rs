@@ -155,7 +155,10 @@ impl Budget {
                 state.until_next()
             };
             match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
+                // a pause by the rate of before ends when the rate changes
+                Some(pause) => {
+                    drop(tokio::time::timeout(pause, self.shared.refill.notified()).await);
+                }
                 None => self.shared.refill.notified().await,
             }
         }

@@ -129,6 +129,12 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The moment so long before; 1970 at the earliest.
+    pub fn before(self, time: Duration) -> Self {
+        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis).max(0))
+    }
+
     /// Seconds since 1970, as metrics show moments.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1000.0

@@ -5,7 +5,8 @@
 //!
 //! Promises:
 //! - every row after the position comes once, in the order of the numbers;
-//! - a row that cannot be read is waited for, and said in the log; none is passed over.
+//! - a row that cannot be read is waited for, and said in the log; one that is damaged is passed
+//!   over as damage, of which every user is told.
 //!
 //! Knows nothing of: Kafka.
 
@@ -21,6 +22,7 @@ use super::seal::Seal;
 use super::store::{Store, StoreFault, Stored};
 use super::{Intake, JournalError, Shared};
 use crate::credential::SealError;
+use crate::ids::Timestamp;
 use crate::sabotage::{self, Guard};
 
 /// Rows and bytes that stay in memory for the publisher. Beyond that they are read back.
@@ -116,7 +118,9 @@ enum FeedFault {
 impl Feed {
     /// Goes on after `position`, which is published. Numbers given from now on are greater. An
     /// error when the journal never gave that number: it is an older copy of itself.
-    pub fn begin(&mut self, position: u64) -> Result<(), JournalError> {
+    pub fn begin(&mut self, position: u64, published_until: Timestamp) -> Result<(), JournalError> {
+        let is_known = published_until > Timestamp::default();
+        self.shared.note_published_until(is_known.then_some(published_until));
         let given = self.shared.last_number.load(Ordering::Acquire);
         if !sabotage::is_off(Guard::RowNumbers) {
             self.shared.floor.fetch_max(position, Ordering::AcqRel);
@@ -226,12 +230,24 @@ impl Feed {
                 // nothing has these numbers
                 self.last = before - 1;
             }
+            let mut passed = 0;
             for Stored { number, end, sealed } in stored {
-                let opened = self.seal.open(number, &sealed);
-                let plain = opened.map_err(|source| FeedFault::Sealed { number, source })?;
+                let plain = match self.seal.open(number, &sealed) {
+                    Ok(plain) => plain,
+                    // no key mends it, and whatever comes after must not wait for it
+                    Err(SealError::Damaged) => {
+                        self.shared.note_damage(&format!("row {number} is damaged"));
+                        passed = number;
+                        continue;
+                    }
+                    Err(source) => return Err(FeedFault::Sealed { number, source }),
+                };
                 let (of, change) =
                     super::form::read(&plain).ok_or(FeedFault::Unknown { number })?;
                 self.loaded.push_back(Row { number, end, of, change, settle: None });
+            }
+            if self.loaded.is_empty() {
+                self.last = self.last.max(passed);
             }
         }
     }

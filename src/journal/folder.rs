@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::ids::JournalId;
+use crate::ids::{JournalId, Timestamp};
 
 const FORMAT: &str = "linxo-bridge journal 1";
 /// Is there as long as users have to be told that rows were lost.
@@ -50,6 +50,15 @@ impl JournalError {
     pub(super) fn unreadable(fault: &super::store::StoreFault) -> Self {
         Self::Rows(fault.to_string())
     }
+}
+
+/// Rows are lost, and nobody knows whose they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// What happened.
+    pub what: String,
+    /// All that was received before is published; none when that is not known.
+    pub since: Option<Timestamp>,
 }
 
 /// The locked folder.
@@ -104,8 +113,11 @@ impl Folder {
     }
 
     /// What made rows of the journal in `directory` unreadable.
-    pub(super) fn read_damage(directory: &Path) -> Option<String> {
-        std::fs::read_to_string(directory.join(DAMAGE)).ok()
+    pub(super) fn read_damage(directory: &Path) -> Option<Damage> {
+        let text = std::fs::read_to_string(directory.join(DAMAGE)).ok()?;
+        let (since, what) = text.split_once(' ').unwrap_or(("", &text));
+        let since = since.parse().ok().map(Timestamp);
+        Some(Damage { what: what.to_owned(), since })
     }
 
     /// Where it is.
@@ -114,14 +126,15 @@ impl Folder {
     }
 
     /// What made rows unreadable, as long as not every user has been told.
-    pub(super) fn damage(&self) -> Option<String> {
+    pub(super) fn damage(&self) -> Option<Damage> {
         Self::read_damage(&self.directory)
     }
 
     /// Writes down, durably, that rows are lost.
-    pub(super) fn note_damage(&self, what: &str) -> io::Result<()> {
+    pub(super) fn note_damage(&self, damage: &Damage) -> io::Result<()> {
         let mut file = File::create(self.directory.join(DAMAGE))?;
-        file.write_all(what.as_bytes())?;
+        let since = damage.since.map_or_else(|| "-".to_owned(), |since| since.0.to_string());
+        file.write_all(format!("{since} {}", damage.what).as_bytes())?;
         file.sync_all()
     }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::folder::{Folder, JournalError};
+use super::folder::{Damage, Folder, JournalError};
 use super::questions;
 use super::row::Change;
 use super::seal::Seal;
@@ -42,7 +42,7 @@ pub struct Holdings {
     /// Questions that are under way, or were when the process ended.
     pub under_way: usize,
     /// What made rows unreadable, as long as not every user was told.
-    pub damage: Option<String>,
+    pub damage: Option<Damage>,
 }
 
 /// Looks into the folder `directory`.
@@ -111,7 +111,7 @@ impl fmt::Display for Holdings {
             writeln!(page, "cannot be opened: {} rows; {advice}", self.unread)?;
         }
         if let Some(damage) = &self.damage {
-            writeln!(page, "damaged: {damage}")?;
+            writeln!(page, "damaged: {}", damage.what)?;
         }
         write!(page, "questions under way: {}", self.under_way)
     }

@@ -28,13 +28,13 @@ mod tests;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use feed::Feed;
-pub use folder::{Folder, JournalError};
+pub use folder::{Damage, Folder, JournalError};
 pub use inspect::{Holdings, inspect};
 pub use questions::{Asking, Slot};
 pub use row::{Answer, AnswerKind, Change, Lost, Row, RowOf, Settled, Unsettled};
@@ -102,17 +102,34 @@ struct Shared {
     published: watch::Sender<u64>,
     is_failing: AtomicBool,
     is_held_up: AtomicBool,
-    damage: Mutex<Option<String>>,
+    published_until: OnceLock<Option<Timestamp>>,
+    damage: Mutex<Option<Damage>>,
 }
 
 impl Shared {
     /// Remembers, across restarts, that rows are lost and nobody knows whose they were.
     fn note_damage(&self, what: &str) {
         tracing::error!(what, "rows of the journal are lost, its users get gaps");
-        if let Err(error) = self.folder.note_damage(what) {
+        let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = damage.take().and_then(|before| before.since);
+        let since = since.or_else(|| *self.published_until.get()?);
+        let noted = damage.insert(Damage { what: what.to_owned(), since });
+        if let Err(error) = self.folder.note_damage(noted) {
             tracing::error!(%error, "the damage cannot be written down");
         }
-        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(what.to_owned());
+    }
+
+    /// Until when everything was published, as the last mark says, at the start.
+    fn note_published_until(&self, until: Option<Timestamp>) {
+        // it is told once
+        self.published_until.set(until).ok();
+        let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(damage) = damage.as_mut().filter(|damage| damage.since.is_none()) {
+            damage.since = until;
+            if let Err(error) = self.folder.note_damage(damage) {
+                tracing::error!(%error, "the time of the damage cannot be written down");
+            }
+        }
     }
 }
 
@@ -129,7 +146,14 @@ impl Journal {
         let directory = directory.as_path();
         let seal = Arc::new(Seal { keys, journal: folder.id().clone() });
         let unreadable = |fault: store::StoreFault| JournalError::unreadable(&fault);
-        let (mut store, salvage) = Store::open(directory).map_err(unreadable)?;
+        let (mut store, salvage) = Store::open(directory, |what| {
+            // before anything is moved: a kill in the middle must not hide it
+            let damage = Damage { what: what.to_owned(), since: None };
+            if let Err(error) = folder.note_damage(&folder.damage().unwrap_or(damage)) {
+                tracing::error!(%error, "the damage cannot be written down");
+            }
+        })
+        .map_err(unreadable)?;
         let reader = Store::open_to_read(directory).map_err(unreadable)?;
         let extent = store.extent().map_err(unreadable)?;
         let extent = if sabotage::is_off(Guard::RowNumbers) {
@@ -147,6 +171,7 @@ impl Journal {
             published: watch::channel(0).0,
             is_failing: AtomicBool::new(false),
             is_held_up: AtomicBool::new(false),
+            published_until: OnceLock::new(),
             damage: Mutex::new(folder.damage()),
             folder,
         });
@@ -270,7 +295,7 @@ impl Journal {
     }
 
     /// What made rows unreadable, if that happened and not every user has been told.
-    pub fn damage(&self) -> Option<String> {
+    pub fn damage(&self) -> Option<Damage> {
         self.shared.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -316,6 +341,12 @@ fn suspect(
             let Ok(plain) = seal.open(row.number, &row.sealed) else { continue };
             let Some((of, change)) = form::read(&plain) else { continue };
             let Some(answer) = change.answer() else { continue };
+            // an answer that is no list is followed by a suspicion, which may be missing
+            if matches!(change, Change::Answered(_))
+                && matches!(answer.kind, AnswerKind::Unreadable(_))
+            {
+                continue;
+            }
             missing.retain(|question| {
                 question.of.user != of.user
                     || question.queue != answer.queue

@@ -75,7 +75,7 @@ impl StoreFault {
         }
     }
 
-    fn is_damage(&self) -> bool {
+    pub(super) fn is_damage(&self) -> bool {
         matches!(
             self.source.sqlite_error_code(),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
@@ -91,11 +91,16 @@ pub(super) struct Store {
 impl Store {
     /// Opens the file of `directory` for writing; makes it when it is not there, and carries over
     /// what can be read when it is damaged.
-    pub(super) fn open(directory: &Path) -> Result<(Self, Option<Salvage>), StoreFault> {
+    /// `damaged` is called before anything is moved.
+    pub(super) fn open(
+        directory: &Path,
+        damaged: impl FnOnce(&str),
+    ) -> Result<(Self, Option<Salvage>), StoreFault> {
         let path = directory.join(FILE);
         match Self::sound(&path) {
             Ok(store) => Ok((store, None)),
             Err(fault) if fault.is_damage() => {
+                damaged("the file of the rows was damaged");
                 let (store, salvage) = salvage(directory, &path)?;
                 Ok((store, Some(salvage)))
             }
@@ -278,7 +283,7 @@ mod tests {
     #[test]
     fn rows_are_read_back_in_order_and_in_bounded_pieces() {
         let directory = tempfile::tempdir().unwrap();
-        let (mut store, salvage) = Store::open(directory.path()).unwrap();
+        let (mut store, salvage) = Store::open(directory.path(), |_| {}).unwrap();
         assert_eq!(salvage, None);
         store.append(&[row(1, 10), row(2, 10), row(3, 10)], || {}).unwrap();
         let reader = Store::open_to_read(directory.path()).unwrap();
@@ -293,11 +298,11 @@ mod tests {
     fn a_number_is_remembered_when_its_row_is_gone() {
         let directory = tempfile::tempdir().unwrap();
         {
-            let (mut store, _) = Store::open(directory.path()).unwrap();
+            let (mut store, _) = Store::open(directory.path(), |_| {}).unwrap();
             store.append(&[row(1, 10), row(7, 10)], || {}).unwrap();
             assert_eq!(store.forget(7).unwrap(), 2);
         }
-        let (store, _) = Store::open(directory.path()).unwrap();
+        let (store, _) = Store::open(directory.path(), |_| {}).unwrap();
         assert_eq!(store.extent().unwrap(), Extent { last_number: 7, end: 0 });
         assert_eq!(store.first().unwrap(), None);
     }
@@ -306,7 +311,7 @@ mod tests {
     fn a_torn_tail_of_the_log_costs_the_rows_that_were_not_synced_and_no_other() {
         let directory = tempfile::tempdir().unwrap();
         let other = tempfile::tempdir().unwrap();
-        let (mut store, _) = Store::open(directory.path()).unwrap();
+        let (mut store, _) = Store::open(directory.path(), |_| {}).unwrap();
         store.append(&[row(1, 100)], || {}).unwrap();
         store.append(&[row(2, 100)], || {}).unwrap();
         // as a machine that lost its power might leave it: the log ends in the middle
@@ -316,7 +321,7 @@ mod tests {
         let log = other.path().join("rows.db-wal");
         let length = std::fs::metadata(&log).unwrap().len();
         std::fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(length - 9).unwrap();
-        let (store, salvage) = Store::open(other.path()).unwrap();
+        let (store, salvage) = Store::open(other.path(), |_| {}).unwrap();
         assert_eq!(salvage, None);
         assert_eq!(numbers(&store.read(0, u64::MAX, 9, 9999).unwrap()), [1]);
     }
@@ -325,7 +330,7 @@ mod tests {
     fn a_damaged_file_is_set_aside_and_what_comes_before_the_damage_is_carried_over() {
         let directory = tempfile::tempdir().unwrap();
         {
-            let (mut store, _) = Store::open(directory.path()).unwrap();
+            let (mut store, _) = Store::open(directory.path(), |_| {}).unwrap();
             for number in 1..=40 {
                 store.append(&[row(number, 9_000)], || {}).unwrap();
             }
@@ -335,8 +340,10 @@ mod tests {
         let (from, page) = (bytes.len() / 2, PAGE as usize);
         bytes[from / page * page..][..page].fill(0xA5);
         std::fs::write(&path, &bytes).unwrap();
-        let (store, salvage) = Store::open(directory.path()).unwrap();
+        let mut told = false;
+        let (store, salvage) = Store::open(directory.path(), |_| told = true).unwrap();
         let salvage = salvage.unwrap();
+        assert!(told);
         let found = store.read(0, u64::MAX, 99, usize::MAX).unwrap();
         assert!(salvage.rows > 0 && salvage.rows < 40, "{salvage:?}");
         assert_eq!(numbers(&found), (1..=salvage.rows).collect::<Vec<u64>>());
@@ -348,7 +355,7 @@ mod tests {
     fn a_file_that_is_no_database_is_set_aside() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILE), vec![7; 40_000]).unwrap();
-        let (store, salvage) = Store::open(directory.path()).unwrap();
+        let (store, salvage) = Store::open(directory.path(), |_| {}).unwrap();
         assert_eq!(salvage.unwrap().rows, 0);
         assert_eq!(store.extent().unwrap(), Extent::default());
     }

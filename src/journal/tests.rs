@@ -56,7 +56,7 @@ async fn what_is_kept_comes_in_order_and_again_after_a_restart_until_it_is_publi
     let directory = tempfile::tempdir().unwrap();
     {
         let (journal, mut feed) = open(directory.path(), SETTINGS);
-        feed.begin(0).unwrap();
+        feed.begin(0, Timestamp(77)).unwrap();
         for body in ["one", "two", "three"] {
             journal.keep(of("user"), Change::Answered(answer(body.as_bytes()))).await.unwrap();
         }
@@ -65,7 +65,7 @@ async fn what_is_kept_comes_in_order_and_again_after_a_restart_until_it_is_publi
         assert_eq!(feed.next().await.unwrap().number, 2);
     }
     let (journal, mut feed) = open(directory.path(), SETTINGS);
-    feed.begin(1).unwrap();
+    feed.begin(1, Timestamp(77)).unwrap();
     let second = feed.next().await.unwrap();
     assert_eq!((second.number, body_of(&second)), (2, &b"two"[..]));
     assert_eq!(second.of, of("user"));
@@ -82,7 +82,7 @@ async fn rows_that_do_not_stay_in_memory_are_read_back_in_their_turn() {
     let directory = tempfile::tempdir().unwrap();
     let settings = JournalSettings { max_bytes: 1 << 30, ..SETTINGS };
     let (journal, mut feed) = open(directory.path(), settings);
-    feed.begin(0).unwrap();
+    feed.begin(0, Timestamp(77)).unwrap();
     let body = vec![7; 700 * 1024];
     for _ in 0..60 {
         journal.keep(of("user"), Change::Answered(answer(&body))).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_number_never_repeats_even_when_everything_is_published() {
     let directory = tempfile::tempdir().unwrap();
     for position in 0..3 {
         let (journal, mut feed) = open(directory.path(), SETTINGS);
-        feed.begin(position).unwrap();
+        feed.begin(position, Timestamp(77)).unwrap();
         journal.keep(of("user"), Change::Unsuspected).await.unwrap();
         let row = feed.next().await.unwrap();
         assert_eq!(row.number, position + 1);
@@ -124,7 +124,7 @@ async fn a_change_that_somebody_asked_for_is_settled_by_the_publisher_and_withdr
     let directory = tempfile::tempdir().unwrap();
     {
         let (journal, mut feed) = open(directory.path(), SETTINGS);
-        feed.begin(0).unwrap();
+        feed.begin(0, Timestamp(77)).unwrap();
         let asked = tokio::spawn({
             let journal = journal.clone();
             async move { journal.keep(of("user"), Change::Removed).await }
@@ -136,7 +136,7 @@ async fn a_change_that_somebody_asked_for_is_settled_by_the_publisher_and_withdr
         assert_eq!(asked.await.unwrap(), Err(Unsettled::NotOwned));
     }
     let (_journal, mut feed) = open(directory.path(), SETTINGS);
-    feed.begin(0).unwrap();
+    feed.begin(0, Timestamp(77)).unwrap();
     let row = feed.next().await.unwrap();
     assert!(matches!(row.change, Change::Withdrawn) && row.settle.is_none());
 }
@@ -147,7 +147,7 @@ async fn who_was_being_asked_without_an_answer_on_disk_is_suspected_and_nobody_e
     let queue = QueueId::from("q");
     {
         let (journal, mut feed) = open(directory.path(), SETTINGS);
-        feed.begin(0).unwrap();
+        feed.begin(0, Timestamp(77)).unwrap();
         let asking = |of: RowOf| {
             let asked_at = Timestamp(50);
             let answered_before = Timestamp(40);
@@ -159,7 +159,7 @@ async fn who_was_being_asked_without_an_answer_on_disk_is_suspected_and_nobody_e
         journal.keep(of("kept"), Change::Answered(answer(b"[]"))).await.unwrap();
     }
     let (_journal, mut feed) = open(directory.path(), SETTINGS);
-    feed.begin(0).unwrap();
+    feed.begin(0, Timestamp(77)).unwrap();
     assert_eq!(feed.next().await.unwrap().of.user.as_str(), "kept");
     let row = feed.next().await.unwrap();
     assert_eq!(row.of, of("lost"));
@@ -167,7 +167,7 @@ async fn who_was_being_asked_without_an_answer_on_disk_is_suspected_and_nobody_e
     assert!(feed.try_next().is_none());
     drop((_journal, feed));
     let (_journal, mut feed) = open(directory.path(), SETTINGS);
-    feed.begin(2).unwrap();
+    feed.begin(2, Timestamp(77)).unwrap();
     assert!(feed.try_next().is_none(), "a suspicion is written down once");
 }
 
@@ -175,7 +175,7 @@ async fn who_was_being_asked_without_an_answer_on_disk_is_suspected_and_nobody_e
 async fn room_gets_short_before_it_is_out_and_comes_back_with_what_is_published() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, mut feed) = open(directory.path(), SETTINGS);
-    feed.begin(0).unwrap();
+    feed.begin(0, Timestamp(77)).unwrap();
     let mut seen = vec![journal.stock()];
     let mut last = None;
     while *seen.last().unwrap() != Stock::None {
@@ -197,7 +197,7 @@ async fn the_last_room_is_told_apart_when_answers_are_small_beside_it() {
     let directory = tempfile::tempdir().unwrap();
     let settings = JournalSettings { share: 64, max_answer: 1024, ..SETTINGS };
     let (journal, mut feed) = open(directory.path(), settings);
-    feed.begin(0).unwrap();
+    feed.begin(0, Timestamp(77)).unwrap();
     while journal.stock() > Stock::Last {
         journal.keep(of("user"), Change::Answered(answer(&[1; 8 * 1024]))).await.unwrap();
     }
@@ -209,18 +209,18 @@ async fn a_position_beyond_the_last_row_is_damage_until_everybody_is_told() {
     let directory = tempfile::tempdir().unwrap();
     {
         let (journal, mut feed) = open(directory.path(), SETTINGS);
-        feed.begin(0).unwrap();
+        feed.begin(0, Timestamp(77)).unwrap();
         assert_eq!(journal.damage(), None);
         journal.keep(of("user"), Change::Unsuspected).await.unwrap();
         drop((journal, feed));
         let (journal, mut feed) = open(directory.path(), SETTINGS);
-        feed.begin(9).unwrap();
+        feed.begin(9, Timestamp(77)).unwrap();
         assert!(journal.damage().is_some());
         journal.keep(of("user"), Change::Unsuspected).await.unwrap();
         assert_eq!(feed.next().await.unwrap().number, 10, "no number of before is given again");
     }
     let (journal, mut feed) = open(directory.path(), SETTINGS);
-    feed.begin(9).unwrap();
+    feed.begin(9, Timestamp(77)).unwrap();
     assert!(journal.damage().is_some(), "nobody was told");
     journal.damage_is_told();
     drop((journal, feed));
@@ -232,7 +232,7 @@ async fn a_position_beyond_the_last_row_is_damage_until_everybody_is_told() {
 async fn nothing_that_was_received_can_be_read_in_the_folder() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, mut feed) = open(directory.path(), SETTINGS);
-    feed.begin(0).unwrap();
+    feed.begin(0, Timestamp(77)).unwrap();
     let lost = Lost {
         gap_id: GapId::from("gap"),
         cause: Cause::AnswerLost,
@@ -268,7 +268,7 @@ async fn rows_of_a_key_that_is_gone_are_waited_for_and_not_passed_over() {
     let metrics = Arc::new(Metrics::new("test", "test").unwrap());
     let other = Arc::new(KeyRing::random().unwrap());
     let (journal, mut feed) = Journal::open(folder, other, SETTINGS, metrics).unwrap();
-    feed.begin(0).unwrap();
+    feed.begin(0, Timestamp(77)).unwrap();
     assert!(feed.try_next().is_none());
     assert_eq!(journal.rows(), 1);
 }

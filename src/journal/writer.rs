@@ -140,6 +140,11 @@ impl Writer {
                     self.metrics.journal_sync(began.elapsed());
                     break;
                 }
+                Err(fault) if fault.is_damage() => {
+                    // the next start carries over what can be read, and tells every user
+                    tracing::error!(%fault, "the journal is damaged, the process ends to mend it at its next start");
+                    std::process::exit(1);
+                }
                 Err(fault) if attempt == 1 || attempt.is_multiple_of(20) => {
                     self.fail(&fault.to_string());
                 }

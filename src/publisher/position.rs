@@ -21,6 +21,8 @@ pub struct Position {
     pub incarnation: Option<String>,
     /// Until when that process had asked its queues.
     pub asked_until: Timestamp,
+    /// Until when everything that it had received was published.
+    pub published_until: Timestamp,
 }
 
 /// Why a position could not be read.
@@ -54,5 +56,10 @@ pub(super) fn read(
     let Some(mark) = mark else { return Ok(Position::default()) };
     let mark = decoder.read().unwrap_or_else(PoisonError::into_inner).own_journal_mark(&mark)?;
     let number = u64::try_from(mark.position).unwrap_or(0);
-    Ok(Position { number, incarnation: Some(mark.incarnation), asked_until: mark.asked_until })
+    Ok(Position {
+        number,
+        incarnation: Some(mark.incarnation),
+        asked_until: mark.asked_until,
+        published_until: mark.published_until,
+    })
 }

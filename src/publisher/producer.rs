@@ -22,6 +22,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use super::outbox::{Outbox, Outgoing, SendFault};
+use crate::ids::Timestamp;
 use crate::kafka::{Failure, complain};
 
 /// How long one call may take. Beyond it the outcome counts as unknown.
@@ -289,7 +290,9 @@ impl Outbox for Sending<'_> {
         let mut record = BaseRecord::<[u8], [u8]>::to(outgoing.topic).key(outgoing.key);
         record.partition = outgoing.partition;
         record.payload = outgoing.value;
-        record.timestamp = outgoing.timestamp.map(|timestamp| timestamp.0);
+        // a broker refuses records of a time to come, as after a clock was put right
+        let now = Timestamp::now();
+        record.timestamp = outgoing.timestamp.map(|timestamp| timestamp.min(now).0);
         if !outgoing.headers.is_empty() {
             let headers = OwnedHeaders::new_with_capacity(outgoing.headers.len());
             record.headers =

@@ -42,6 +42,15 @@ struct Publishing {
     last_number: u64,
     /// Who waits until the rows that were there when a partition was granted are published.
     adoptions: Vec<Adoption>,
+    /// Who waits to be told an id that follows what is on disk now.
+    looks: Vec<Look>,
+}
+
+struct Look {
+    partition: i32,
+    user: UserId,
+    last_number: u64,
+    expected: oneshot::Sender<Option<u64>>,
 }
 
 struct Adoption {
@@ -66,11 +75,12 @@ pub(super) async fn run(
         marked: Instant::now(),
         last_number: 0,
         adoptions: Vec::new(),
+        looks: Vec::new(),
     };
     let position = publishing.reconnect(&feed, &mut controls, None).await?;
     publishing.last_number = position.number;
     publishing.settings.pulse.resume(position.asked_until);
-    feed.begin(position.number)?;
+    feed.begin(position.number, position.published_until)?;
     publishing.found = Some(position.clone());
     // whoever started us may have been stopped meanwhile
     found.send(position).ok();
@@ -106,11 +116,10 @@ impl Publishing {
                 self.tell_adopted();
             }
             Control::Look { partition, user, expected } => {
-                let is_all_published = feed.written() <= self.last_number;
-                let state = self.holdings.get(&partition).and_then(|owned| owned.states.get(&user));
-                let id = state.filter(|_| is_all_published).and_then(QueueState::expected_id);
-                // who asked may have gone
-                expected.send(id).ok();
+                self.looks.retain(|look| !look.expected.is_closed());
+                let last_number = feed.written();
+                self.looks.push(Look { partition, user, last_number, expected });
+                self.tell_adopted();
             }
             Control::Release { partition, token } => {
                 if self.holdings.get(&partition).is_some_and(|owned| owned.token == token) {
@@ -120,9 +129,15 @@ impl Publishing {
         }
     }
 
-    /// Tells those whose partition's rows of before are published by now.
+    /// Tells those who wait for rows that are published by now.
     fn tell_adopted(&mut self) {
         let last_number = self.last_number;
+        for look in self.looks.extract_if(.., |of| of.last_number <= last_number) {
+            let owned = self.holdings.get(&look.partition);
+            let state = owned.and_then(|owned| owned.states.get(&look.user));
+            // who asked may have gone
+            look.expected.send(state.and_then(QueueState::expected_id)).ok();
+        }
         for adoption in self.adoptions.extract_if(.., |of| of.last_number <= last_number) {
             let owned = self.holdings.get_mut(&adoption.partition);
             let Some(owned) = owned.filter(|owned| owned.token == adoption.token) else { continue };
@@ -334,6 +349,8 @@ impl Publishing {
             self.settings.pen.limits.learn(refused(&interrupted)).await;
         }
         let last = batch.last().map_or(u64::MAX, |row| row.number);
+        let tokens: HashMap<i32, u64> =
+            self.holdings.iter().map(|(partition, owned)| (*partition, owned.token)).collect();
         let found = self.reconnect(feed, controls, Some(last)).await?;
         self.drop_lost();
         let ours = found.incarnation.as_deref() == Some(self.settings.incarnation.as_str());
@@ -348,7 +365,13 @@ impl Publishing {
                 return Err(error.into());
             }
         }
-        let outcome = draft.into_outcome();
+        let mut outcome = draft.into_outcome();
+        // a partition that was read again meanwhile has these changes already
+        let is_held = |partition: &i32| {
+            let token = self.holdings.get(partition).map(|owned| owned.token);
+            token.is_some() && token == tokens.get(partition).copied()
+        };
+        outcome.changes.retain(|(partition, _), _| is_held(partition));
         Ok(Some(self.take_in(outcome, batch, last)))
     }
 

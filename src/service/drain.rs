@@ -46,7 +46,10 @@ pub async fn drain(config: &Config, keys: KeyRing) -> Result<u64, ServiceError> 
     let settings = journal_settings(config, &room);
     let (journal, feed) = Journal::open(folder, Arc::new(keys), settings, Arc::clone(&metrics))?;
     if let Some(damage) = journal.damage() {
-        tracing::error!(damage, "rows of this journal are lost, its users get no gap by a drain");
+        tracing::error!(
+            what = damage.what,
+            "rows of this journal are lost, its users get no gap by a drain"
+        );
     }
     let (found, position) = oneshot::channel();
     let publisher = publisher::start(

@@ -22,7 +22,7 @@ use crate::assignment::Decision;
 use crate::config::Config;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, Timestamp};
-use crate::journal::{Change, Journal, Lost, RowOf};
+use crate::journal::{Change, Damage, Journal, Lost, RowOf};
 use crate::kafka::Clients;
 use crate::metrics::RebalanceKind;
 use crate::publisher::Control;
@@ -51,7 +51,7 @@ pub(super) struct Fleet {
     adopting: JoinSet<Option<Adopted>>,
     drain: Duration,
     /// Why rows of our journal were lost, until the users have been told.
-    damage: Option<String>,
+    damage: Option<Damage>,
     /// Workers that finish what is under way, each followed by the word to whoever waits for it.
     ending: JoinSet<()>,
     is_warned: bool,
@@ -184,7 +184,7 @@ impl Fleet {
                     if let Some(at_work) = at_work.filter(|at_work| at_work.token == *token) {
                         at_work.is_unsure = true;
                         // a worker that has ended needs no word
-                        at_work.orders.send(Order::KeepAlive).ok();
+                        at_work.orders.send(Order::KeepAlive(*token)).ok();
                     }
                 }
             }
@@ -255,7 +255,8 @@ impl Fleet {
         if let Some(damage) = self.outside.journal.damage() {
             self.damage = Some(damage);
         }
-        let is_damaged = self.damage.is_some();
+        let damage = self.damage.clone();
+        let keep_alive = self.outside.pace.keep_alive;
         let granted = loading.granted;
         for loaded in loading.loaded {
             let partition = loaded.partition;
@@ -275,7 +276,7 @@ impl Fleet {
                 && at_work.is_unsure
                 && at_work
                     .commands
-                    .send(Command::Renew { users: loaded.users.clone() })
+                    .send(Command::Renew { token, users: loaded.users.clone() })
                     .await
                     .is_ok()
             {
@@ -283,6 +284,7 @@ impl Fleet {
                 at_work.token = token;
                 continue;
             }
+            let damage = damage.clone();
             let journal = self.outside.journal.clone();
             self.adopting.spawn(async move {
                 let mut changed = is_held.await.ok()?;
@@ -292,8 +294,11 @@ impl Fleet {
                         user.state = state;
                     }
                 }
-                if is_damaged {
-                    tell_of_damage(&journal, &loaded).await;
+                if let Some(damage) = damage {
+                    // a gap begins at the last answered question, which may lie an interval before
+                    let known = damage.since.or(loaded.published_until).unwrap_or_default();
+                    let from = known.before(keep_alive);
+                    tell_of_damage(&journal, &loaded, from).await;
                 }
                 Some(Adopted { granted, token, loaded })
             });
@@ -385,12 +390,13 @@ impl Fleet {
         }
     }
 
-    /// This instance's share of the fleet's budget, by the partitions it owns.
+    /// This instance's share of the fleet's budget, by the partitions it owns, or keeps alive while
+    /// the group is out of reach.
     fn share_budget(&self) {
         if self.max_requests_per_second == 0 {
             return;
         }
-        let owned = self.directory.shared.ownership.count() as f64;
+        let owned = self.directory.shared.ownership.count().max(self.workers.len()) as f64;
         let share = owned / f64::from(self.partitions.max(1));
         let rate = f64::from(self.max_requests_per_second) * share;
         // without a partition nothing is asked, but a rate of nothing would never recover
@@ -421,9 +427,8 @@ impl Fleet {
 
 /// Writes a gap for every user of a partition: rows of the journal were lost, and nobody knows whose
 /// they were.
-async fn tell_of_damage(journal: &Journal, loaded: &LoadedPartition) {
+async fn tell_of_damage(journal: &Journal, loaded: &LoadedPartition, from: Timestamp) {
     let to = Timestamp::now();
-    let from = loaded.published_until.unwrap_or(to);
     for users in loaded.users.chunks(256) {
         let rows =
             users.iter().map(|user| missed(journal, loaded.partition, &user.state, from, to));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::outside::{Outside, bearer};
 use super::question::ask_with;
-use super::step::{Came, Question};
+use super::step::{Came, Question, Suspicion};
 use crate::admin::{CredentialKind, PutDone, Unserved};
 use crate::credential::Credential;
 use crate::gap::{Cause, Certainty};
@@ -100,6 +100,13 @@ pub(super) async fn change(
         && outcome.is_answer()
     {
         let gap = listing.clone();
+        // nobody will come back to what the old queue is suspected to have lost
+        if let (Some(_), Came::Asked { suspicion: Suspicion::Same, .. }) =
+            (&question.suspect, &last)
+        {
+            let lost = question.lost(Cause::AnswerLost, Certainty::Possible);
+            outside.keep(question.of.clone(), Change::Missed(lost)).await;
+        }
         let row = Change::Adopted(subscription.clone(), queue.clone());
         outside.journal.keep(question.of, row).await.map_err(unsettled)?;
         return Ok((Came::Adopted { subscription, queue, gap }, done));

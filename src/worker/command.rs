@@ -61,6 +61,8 @@ pub enum Command {
     /// The lowest `limit` subscriptions above `after`.
     /// The group has given the partition back: go on with everything, under a new grant.
     Renew {
+        /// The new grant.
+        token: u64,
         /// The partition's users as the topics have them now.
         users: Vec<Loaded>,
     },
@@ -117,7 +119,7 @@ impl Worker {
         if command.is_abandoned() {
             return;
         }
-        if self.order == Order::KeepAlive && command.is_change() {
+        if self.order != Order::Work && command.is_change() {
             let retry_after = Duration::from_secs(2);
             return command.refuse(Unserved::NotOwned { owner_url: None, retry_after });
         }
@@ -180,14 +182,17 @@ impl Worker {
             }
             Command::Hint { reply, .. } => answer(reply, self.hint(index)),
             Command::Page { after, limit, reply } => answer(reply, self.page(after, limit)),
-            Command::Renew { users } => self.renew(users),
+            Command::Renew { token, users } => self.renew(token, users),
         }
     }
 
     /// Takes in what another owner may have done meanwhile. A queue of which nobody else wrote is
     /// known better here than by the topics, which lack what is not published yet.
-    fn renew(&mut self, users: Vec<Loaded>) {
-        self.order = Order::Work;
+    fn renew(&mut self, token: u64, users: Vec<Loaded>) {
+        // the new grant may be lost by now
+        if self.order != Order::KeepAlive(token) {
+            self.order = Order::Work;
+        }
         let mut gone: BTreeMap<UserId, u32> = self.by_user.clone();
         for loaded in users {
             let index = gone.remove(&loaded.subscription.user_id);

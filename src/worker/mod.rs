@@ -94,7 +94,9 @@ pub enum Order {
     /// Everything.
     Work,
     /// Ask, at keep-alive cadence, and nothing else: the partition may be somebody else's.
-    KeepAlive,
+    ///
+    /// Holds the grant that was lost.
+    KeepAlive(u64),
     /// Finish what is under way, and end.
     Stop,
 }
@@ -212,9 +214,15 @@ impl Worker {
         if queue.doing == Doing::Busy {
             return;
         }
-        let class = queue.class(now, &self.outside.pace);
-        let may_recover = self.order == Order::Work || !queue.is_recovering();
-        if !may_recover || !queue.is_admitted(self.outside.journal.stock(), class) {
+        let is_unsure = self.order != Order::Work;
+        let class = if is_unsure {
+            queue.question_class(now, &self.outside.pace)
+        } else {
+            queue.class(now, &self.outside.pace)
+        };
+        if is_unsure && queue.needs_queue()
+            || !queue.is_admitted(self.outside.journal.stock(), class)
+        {
             queue.doing = Doing::Idle;
             self.wheel.arm(index, now + self.outside.pace.no_room());
             return;
@@ -256,7 +264,11 @@ impl Worker {
         let stock = self.outside.journal.stock();
         let is_admitted = |index: &u32| {
             let queue = self.queues.get(*index as usize).and_then(Option::as_ref);
-            queue.is_some_and(|queue| queue.is_admitted(stock, class))
+            let may_recover = self.order == Order::Work || class != Class::Reconciliation;
+            queue.is_some_and(|queue| {
+                let is_for_now = self.order == Order::Work || !queue.needs_queue();
+                is_for_now && may_recover && queue.is_admitted(stock, class)
+            })
         };
         match waiting {
             Some(index) if is_admitted(&index) => self.begin(index, class, slot),
@@ -290,13 +302,25 @@ impl Worker {
     fn settle(&mut self, done: Done) {
         let index = done.index;
         let Some(mut queue) = self.queues.get_mut(index as usize).and_then(Option::take) else {
+            // it was dismissed meanwhile
+            self.vacant.push(index);
+            if let Some(reply) = done.reply {
+                reply.send();
+            }
             return;
         };
         queue.doing = Doing::Idle;
         if let Came::Replaced { cause, .. } = &done.came {
             self.outside.metrics.queue_death((*cause).into());
         }
-        let next = queue.settle(done.came, &self.pace());
+        let pace = self.pace();
+        let mut next = queue.settle(done.came, &pace);
+        if self.order != Order::Work
+            && let Next::At(due) = &mut next
+        {
+            // a listing waits for the group
+            *due = (*due).max(queue.question_due(Instant::now(), &pace));
+        }
         let user = queue.user.clone();
         if next == Next::Gone {
             self.by_user.remove(&user);
@@ -353,7 +377,7 @@ impl Worker {
     }
 
     fn is_behind(&self) -> bool {
-        self.order == Order::KeepAlive || self.outside.journal.is_behind()
+        self.order != Order::Work || self.outside.journal.is_behind()
     }
 
     /// Has active queues asked often again, once publishing goes on.
@@ -382,6 +406,9 @@ impl Worker {
         for queue in self.queues.iter().flatten() {
             if matches!(queue.doing, Doing::Waiting(_)) {
                 asked_until = asked_until.min(queue.due);
+            }
+            if let Some(until) = queue.asked_until(now, &self.outside.pace) {
+                asked_until = asked_until.min(until);
             }
             queue.count(&mut census, now, wall, &self.outside.pace);
             required += queue.required_rate(now, &self.outside.pace, &tokens);

@@ -5,9 +5,10 @@
 //! Knows nothing of: steps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::step::HeldCredential;
 use crate::admin::Unserved;
@@ -21,6 +22,9 @@ use crate::metrics::Metrics;
 use crate::publisher::Control;
 use crate::pulse::Pulse;
 use crate::schedule::Pace;
+
+/// How long the publisher is waited for. Without its word a suspicion just stays one.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What workers share: the ways out of the process, and how to behave.
 pub struct Outside {
@@ -92,8 +96,11 @@ impl Outside {
     pub(super) async fn expected_id(&self, of: &RowOf) -> Option<u64> {
         let (expected, told) = oneshot::channel();
         let look = Control::Look { partition: of.partition, user: of.user.clone(), expected };
-        self.publisher.send(look).await.ok()?;
-        told.await.ok()?
+        let looking = async {
+            self.publisher.send(look).await.ok()?;
+            told.await.ok()?
+        };
+        timeout(LOOK, looking).await.ok()?
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn ask_with(
     outside: &Outside,
     question: &Question,
     credential: Result<&Credential, Refused>,
-    slot: Option<Slot>,
+    mut slot: Option<Slot>,
 ) -> Came {
     let started = Instant::now();
     let started_at = Timestamp::now();
@@ -145,6 +145,8 @@ pub(super) async fn ask_with(
         let at = Timestamp::now();
         let since = question.answered_before;
         is_kept &= outside.keep(question.of.clone(), Change::Suspected { since, at }).await;
+        // who looks waits for the publisher, and others may ask meanwhile
+        drop(slot.take());
         let expected = outside.expected_id(&question.of).await;
         let due = Instant::now() + outside.pace.suspicion();
         suspicion = Suspicion::Begun(Suspect { since, due, expected });

@@ -66,6 +66,15 @@ impl Queue {
     }
 
     pub(super) fn next_due(&self, now: Instant, pace: &Pace) -> Instant {
+        let due = self.question_due(now, pace);
+        match &self.need {
+            Need::Listing { at, .. } => due.min((*at).max(now)),
+            Need::Nothing | Need::NewQueue(_) => due,
+        }
+    }
+
+    /// When the queue is asked next, whatever waits to be listed.
+    pub(in crate::worker) fn question_due(&self, now: Instant, pace: &Pace) -> Instant {
         let keep_alive_at = self.asked.map(|asked| asked + pace.keep_alive);
         let due = if matches!(self.need, Need::NewQueue(_)) && self.blocked.is_none() {
             now
@@ -85,16 +94,12 @@ impl Queue {
                 asked + pause
             }
         };
-        let due = match &self.suspect {
+        match &self.suspect {
             // an answer is needed then to tell what became of it
             Some(suspect) if self.blocked.is_none() => {
                 due.min(suspect.due.max(now + self.backoff(pace)))
             }
             Some(_) | None => due,
-        };
-        match &self.need {
-            Need::Listing { at, .. } => due.min((*at).max(now)),
-            Need::Nothing | Need::NewQueue(_) => due,
         }
     }
 
@@ -108,9 +113,14 @@ impl Queue {
         }
     }
 
-    /// Whether what is due needs the source for more than its queue.
-    pub(in crate::worker) fn is_recovering(&self) -> bool {
-        self.need != Need::Nothing
+    /// Whether there is no queue to ask: a new one has to be made.
+    pub(in crate::worker) fn needs_queue(&self) -> bool {
+        matches!(self.need, Need::NewQueue(_))
+    }
+
+    /// The class of a question, whatever waits to be listed.
+    pub(in crate::worker) fn question_class(&self, now: Instant, pace: &Pace) -> Class {
+        pace.class(self.age(now), self.is_active(now))
     }
 
     /// After a pause that the source asked for, but never so late that the queue is in danger: when
@@ -120,6 +130,12 @@ impl Queue {
             Some(urgent_at) => (now + pause).min(urgent_at.max(now + self.backoff(pace))),
             None => now + pause.min(self.backoff(pace)),
         }
+    }
+
+    /// Until when this queue was asked in turn, when it is overdue; none for one that may not be asked.
+    pub(in crate::worker) fn asked_until(&self, now: Instant, pace: &Pace) -> Option<Instant> {
+        let overdue = self.age(now).saturating_sub(pace.keep_alive);
+        (self.blocked.is_none() && !overdue.is_zero()).then(|| now.checked_sub(overdue))?
     }
 
     pub(super) fn backoff(&self, pace: &Pace) -> Duration {
