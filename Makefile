@@ -31,4 +31,4 @@ lint: ## Format and lints, as CI sees them
 
 figures: ## The measurements of the documents, anew
 	@scripts/setup.sh
-	cargo bench --locked
+	cargo bench --locked --features sabotage

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use linxo_kafka_bridge::simulator::Options;
 use serde_json::{Value, json};
-use support::{Reader, Stage, http, path_of};
+use support::{Kafka, Reader, Stage, http, path_of};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
@@ -42,6 +42,8 @@ impl Source {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.next_line().await.unwrap().unwrap();
         let base = line.strip_prefix("listening on ").unwrap().trim().to_owned();
+        // it has more to say, and ends when nobody listens
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child, base }
     }
 
@@ -49,6 +51,17 @@ impl Source {
         let url = format!("{}/control/{path}", self.base);
         let answer = http().post(url).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+
+    async fn put(&self, path: &str, body: Value) {
+        let url = format!("{}/control/{path}", self.base);
+        let answer = http().put(url).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+
+    async fn delete(&self, path: &str) {
+        let url = format!("{}/control/{path}", self.base);
+        assert!(http().delete(url).send().await.unwrap().status().is_success());
     }
 }
 
@@ -65,7 +78,8 @@ fn usage(pid: u32) -> (f64, u64) {
 async fn main() {
     let options = Options::default();
     let source = Source::start().await;
-    let mut stage = Stage::bare("measured", options.clone(), &[]).await;
+    let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
+    let mut stage = Stage::on(kafka, "measured", options.clone(), &[]).await;
     stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.base));
     stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.base));
     stage.set("polling.keep_alive", &format!("{POLL_EVERY:?}"));
@@ -94,7 +108,21 @@ async fn main() {
 
     light_load(&stage, &source, &users).await;
     bridge.stop().await;
-    backlog(&stage, &source, &users).await;
+    stage.set("polling.keep_alive", "\"1s\"");
+    stage.set("polling.active", "\"1s\"");
+    // now with the journal, now without it: ratios are of one run
+    let mut rates = Vec::new();
+    for guards in ["", "off:journal", "", "off:journal"] {
+        stage.sabotage(guards);
+        flow(&stage, &source, guards).await;
+        rates.push(backlog(&stage, &source, &users, guards).await);
+    }
+    println!(
+        "the journal leaves {:.0} % of the rate from a backlog",
+        100.0 * (rates[0] + rates[2]) / (rates[1] + rates[3])
+    );
+    stage.sabotage("");
+    outage(&stage, &source).await;
 
     memory(&source).await;
     let bare = bare_loop(&source, &options, per_second).await;
@@ -183,8 +211,79 @@ async fn light_load(stage: &Stage, source: &Source, users: &[String]) {
     );
 }
 
-/// Events that wait for everybody when the bridge starts: how fast they are published.
-async fn backlog(stage: &Stage, source: &Source, users: &[String]) {
+/// Whether the journal is on, in words.
+fn journal(guards: &str) -> &'static str {
+    if guards.is_empty() { "with the journal" } else { "without the journal" }
+}
+
+/// Answers of about five events, as fast as they come: what an event costs.
+async fn flow(stage: &Stage, source: &Source, guards: &str) {
+    let bridge = stage.bridge().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let rate = json!({"events_per_second": 5 * USERS, "over_ms": 1, "for_ms": 16_000});
+    source.put("traffic", rate).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let published = "linxo_bridge_events_published_total{kind=\"event\"}";
+    let polls = "linxo_bridge_polls_total{outcome=\"events\"}";
+    let (cpu, before) = (usage(bridge.pid()).0, bridge.metric(published).await);
+    let (answers, began) = (bridge.metric(polls).await, Instant::now());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let cpu = usage(bridge.pid()).0 - cpu;
+    let events = bridge.metric(published).await - before;
+    let answers = bridge.metric(polls).await - answers;
+    println!(
+        "flow {}: {:.0} events per second in answers of {:.1}, {:.1} us of CPU each, polls included",
+        journal(guards),
+        events / began.elapsed().as_secs_f64(),
+        events / answers,
+        cpu / events * 1e6
+    );
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    bridge.stop().await;
+}
+
+/// Kafka away until 100,000 answers are journaled, then a kill: how long until all is published.
+async fn outage(stage: &Stage, source: &Source) {
+    let bridge = stage.bridge().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stage.kafka.stop();
+    source.put("traffic", json!({"events_per_second": 5 * USERS, "over_ms": 1})).await;
+    let answers = "linxo_bridge_journal_answers";
+    let began = Instant::now();
+    while bridge.metric(answers).await < 100_000.0 {
+        assert!(began.elapsed() < Duration::from_secs(300), "{}", bridge.metric(answers).await);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let held = bridge.metric(answers).await;
+    let bytes = bridge.metric("linxo_bridge_journal_bytes").await;
+    println!(
+        "outage: {held} answers, {:.0} MB journaled in {:.1?} without Kafka",
+        bytes / 1e6,
+        began.elapsed()
+    );
+    bridge.kill().await;
+    stage.kafka.restart().await;
+    let began = Instant::now();
+    let bridge = stage.start().await;
+    bridge.ready().await;
+    let ready = began.elapsed();
+    while bridge.metric(answers).await > 1_000.0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let events = bridge.metric("linxo_bridge_events_published_total{kind=\"event\"}").await;
+    println!(
+        "recovery: queues asked after {ready:.1?}, {events:.0} events caught up with after {:.1?}, \
+         {:.0} per second, {} a second coming in meanwhile",
+        began.elapsed(),
+        events / began.elapsed().as_secs_f64(),
+        5 * USERS
+    );
+    source.delete("traffic").await;
+    bridge.stop().await;
+}
+
+/// Events that wait for everybody when the bridge starts: how fast they are published, a second.
+async fn backlog(stage: &Stage, source: &Source, users: &[String], guards: &str) -> f64 {
     for chunk in users.chunks(50) {
         let mut pushes = JoinSet::new();
         for user in chunk {
@@ -208,13 +307,15 @@ async fn backlog(stage: &Stage, source: &Source, users: &[String]) {
     let took = began.elapsed();
     let cpu = usage(bridge.pid()).0 - cpu;
     println!(
-        "backlog: {:.0} of {wanted} events in {took:.1?}: {:.0} per second, {:.1} us of the bridge's \
+        "backlog {}: {:.0} of {wanted} events in {took:.1?}: {:.0} per second, {:.1} us of the bridge's \
          CPU each, polls included",
+        journal(guards),
         wanted - already,
         (wanted - already) / took.as_secs_f64(),
         cpu / (wanted - already) * 1e6
     );
     bridge.stop().await;
+    (wanted - already) / took.as_secs_f64()
 }
 
 /// What a request costs that does nothing else: the same client, the same source, the same rate.

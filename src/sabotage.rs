@@ -1,4 +1,5 @@
-//! What the fault suite may break on purpose: crash points and guards. Debug builds only.
+//! What the fault suite may break on purpose: crash points and guards. Debug builds only, and
+//! measurements that ask for the feature `sabotage`.
 //!
 //! `LINXO_BRIDGE_SABOTAGE` holds orders with commas between them: `crash:after-get:17` ends the
 //! process, as a kill -9 would, when it passes that point the 17th time (the first when no number
@@ -53,7 +54,7 @@ pub enum Guard {
     Suspicion,
 }
 
-#[cfg(debug_assertions)]
+#[cfg(any(debug_assertions, feature = "sabotage"))]
 mod orders {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,18 +165,18 @@ mod orders {
 /// Ends the process here, if that was ordered.
 #[inline]
 pub fn pass(point: CrashPoint) {
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "sabotage"))]
     orders::pass(point);
-    #[cfg(not(debug_assertions))]
+    #[cfg(not(any(debug_assertions, feature = "sabotage")))]
     let _: CrashPoint = point;
 }
 
 /// Whether a guard is switched off; never in a release build.
 #[inline]
 pub fn is_off(guard: Guard) -> bool {
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "sabotage"))]
     return orders::is_off(guard);
-    #[cfg(not(debug_assertions))]
+    #[cfg(not(any(debug_assertions, feature = "sabotage")))]
     {
         let _: Guard = guard;
         false

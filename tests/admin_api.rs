@@ -237,10 +237,10 @@ async fn who_has_no_token_is_refused_and_wrong_bodies_are_told_what_is_wrong() {
             Some("/credential/access_token"),
         ),
         (
-            r#"{"credential":{"type":"password","username":"u","password":"hush-hush"}}"#.into(),
+            r#"{"credential":{"type":"password","username":7,"password":"hush-hush"}}"#.into(),
             422,
-            "credential-not-served",
-            Some("/credential/type"),
+            "invalid-request",
+            Some("/credential/username"),
         ),
         (
             r#"{"credential":{"type":"client"},"queue_id":7}"#.into(),

@@ -74,7 +74,12 @@ async fn a_run_without_faults_agrees_and_its_report_says_how_it_went() {
 
 #[tokio::test]
 async fn a_run_with_faults_of_the_source_and_restarts_agrees() {
-    let settings = [("linxo.request_timeout", "\"1s\""), ("polling.active_for", "\"3s\"")];
+    let settings = [
+        ("linxo.request_timeout", "\"1s\""),
+        ("linxo.queue_lifetime", "\"30s\""),
+        ("polling.keep_alive", "\"5s\""),
+        ("polling.active_for", "\"3s\""),
+    ];
     let stage = Stage::with("load-faults", Default::default(), &settings).await;
     let schedule = stage.folder.path().join("schedule");
     let faults = "\
@@ -82,7 +87,8 @@ async fn a_run_with_faults_of_the_source_and_restarts_agrees() {
         0s cut 0.2 for 2s\n\
         1s server_error 0.5 for 1s\n\
         1s kill_queue 0.1 for 2s\n\
-        4s terminate for 1s\n\
+        3s html 0.2 for 2s\n\
+        4s kill for 1s\n\
         6s missing_field 0.5 for 1s\n\
         6s hang 0.1 for 1s\n";
     std::fs::write(&schedule, faults).unwrap();
@@ -95,9 +101,9 @@ async fn a_run_with_faults_of_the_source_and_restarts_agrees() {
     }
     assert_eq!(counts["lost"], counts["covered"]);
     let done = report["faults"].as_array().unwrap();
-    assert_eq!(done.len(), 7, "{done:?}");
+    assert_eq!(done.len(), 8, "{done:?}");
     let restart = done.iter().find(|done| done["bridge"] == "bridge-0").unwrap();
-    assert_eq!(restart["what"], "terminate");
+    assert_eq!(restart["what"], "kill");
     assert!(restart["until"].as_u64() > restart["at"].as_u64());
 }
 

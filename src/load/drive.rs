@@ -52,6 +52,8 @@ pub(super) struct Driven {
     pub(super) faults: Vec<Done>,
     /// How long events were made.
     pub(super) lasted: Duration,
+    /// Questions in that time.
+    pub(super) asked: u64,
 }
 
 /// What a run is made of.
@@ -72,6 +74,7 @@ pub(super) struct Script {
 
 /// Drives a run to its end.
 pub(super) async fn drive(stage: &Stage, tail: &Tail, script: Script) -> Result<Driven, LoadError> {
+    let asked_before = stage.source.stats().await?.polls;
     let started = Instant::now();
     let end = started + script.lasts;
     let mut run = Run {
@@ -83,7 +86,7 @@ pub(super) async fn drive(stage: &Stage, tail: &Tail, script: Script) -> Result<
         under_way: JoinSet::new(),
         hints: Arc::new(Semaphore::new(HINTS)),
         done: Vec::new(),
-        before: (0, 0),
+        before: (asked_before, 0),
         turn: 0,
     };
     let mut step = interval(STEP);
@@ -117,8 +120,9 @@ pub(super) async fn drive(stage: &Stage, tail: &Tail, script: Script) -> Result<
         }
     }
     let lasted = started.elapsed();
+    let asked = stage.source.stats().await?.polls - asked_before;
     run.finish().await?;
-    Ok(Driven { faults: run.done, lasted })
+    Ok(Driven { faults: run.done, lasted, asked })
 }
 
 /// A fault of a plan begins or ends.

@@ -117,7 +117,7 @@ fn per_second(told: &Told, stats: &Stats) -> Value {
     let seconds = told.driven.lasted.as_secs_f64().max(0.001);
     let rate = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
     json!({
-        "asked": rate(stats.polls), "made": rate(stats.made), "published": rate(told.lag.records),
+        "asked": rate(told.driven.asked), "made": rate(stats.made), "published": rate(told.lag.records),
     })
 }
 

@@ -35,7 +35,8 @@ const TAKE_OVER: Duration = Duration::from_secs(15);
 
 /// What a run is judged by.
 pub(super) fn rules(config: &Config, stats: &Stats, ledger: &Ledger, done: &[Done]) -> Rules {
-    let at_once = config.polling.max_in_flight as u64;
+    // a user is asked one question at a time
+    let at_once = config.polling.max_in_flight.min(ledger.users.len()) as u64;
     let mut disturbances: Vec<Disturbance> = done
         .iter()
         .filter(|done| done.costs_answers)
@@ -133,24 +134,17 @@ pub(super) async fn settle(
     }
 }
 
-/// Waits until nothing waits at the source and nothing has come for a while.
+/// Waits until nothing has come for a while, nor been taken from what waits at the source.
 async fn quiet(source: &Source, tail: Option<&Tail>, deadline: Instant) -> Result<(), LoadError> {
-    let mut last = (u64::MAX, Instant::now());
-    loop {
-        let waiting = source.stats().await?.waiting;
-        let seen = tail.map_or(0, Tail::records);
-        if waiting > 0 || seen != last.0 {
-            last = (seen, Instant::now());
-        }
-        if last.1.elapsed() >= QUIET || Instant::now() >= deadline {
-            return Ok(());
-        }
-        // what waits in a queue that nobody asks waits for ever: the verdict can tell
-        if waiting > 0 && Instant::now() + QUIET >= deadline {
-            return Ok(());
+    let mut last = ((u64::MAX, 0), Instant::now());
+    while last.1.elapsed() < QUIET && Instant::now() < deadline {
+        let now = (source.stats().await?.waiting, tail.map_or(0, Tail::records));
+        if now != last.0 {
+            last = (now, Instant::now());
         }
         sleep(LOOK).await;
     }
+    Ok(())
 }
 
 /// Whether time alone may make it right.

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::gaps::known_queues;
 use super::holdings::{EventRecord, GapRecord, Holdings, Letter, Origin};
 use super::verdict::{Counts, Verdict};
 use super::{CLOCKS_DIFFER_BY, Rules};
@@ -152,8 +153,13 @@ impl<'c> Case<'c> {
         if self.ledger.next.is_some() {
             verdict.is_blind("the ledger was not read to its end");
         }
-        let waiting = self.ledger.with_fate(Fate::Waiting).filter(|entry| !self.has_twin(entry));
-        let waiting = waiting.count();
+        // what waits in a queue that nobody knows waits until that dies: it is lost already
+        let known = known_queues(self);
+        let is_unknown = |entry: &EventEntry| !known.contains(entry.queue.as_deref().unwrap_or(""));
+        let is_told = |entry: &EventEntry| {
+            self.has_twin(entry) || is_unknown(entry) && self.cover(entry) == Cover::Certain
+        };
+        let waiting = self.ledger.with_fate(Fate::Waiting).filter(|entry| !is_told(entry)).count();
         if waiting > 0 {
             verdict.cannot_tell(format!("{waiting} events still wait at the source: drain longer"));
         }

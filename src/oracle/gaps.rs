@@ -69,13 +69,14 @@ fn judge_one(case: &Case<'_>, causes: &Causes<'_>, id: &str, gap: &Gap<'_>, verd
 
 /// What the source knows of losses.
 struct Causes<'c> {
-    dead: HashSet<&'c str>,
+    dead: HashMap<&'c str, i64>,
     lost: HashMap<&'c str, Vec<&'c EventEntry>>,
 }
 
 impl<'c> Causes<'c> {
     fn of(case: &Case<'c>) -> Self {
-        let dead = case.ledger.deaths.iter().map(|death| &*death.queue).collect();
+        let dead = case.ledger.deaths.iter();
+        let dead = dead.map(|death| (&*death.queue, millis(death.at))).collect();
         let mut lost: HashMap<&str, Vec<&EventEntry>> = HashMap::new();
         for entry in &case.ledger.events {
             if (entry.times_lost > 0 || entry.fate == Fate::Overflow)
@@ -89,7 +90,7 @@ impl<'c> Causes<'c> {
 
     fn explain(&self, case: &Case<'_>, gap: &GapRecord) -> bool {
         let is_death = matches!(&*gap.cause, "QUEUE_EXPIRED" | "QUEUE_GONE" | "CREDENTIAL_REFUSED");
-        if self.dead.contains(&*gap.queue) {
+        if self.dead.get(&*gap.queue).is_some_and(|died| holds(gap, *died)) {
             return true;
         }
         if is_death {
@@ -121,19 +122,19 @@ fn proportion(case: &Case<'_>, verdict: &mut Verdict) {
     }
 }
 
-/// Every queue that the bridge knew and that died has a gap which says so.
+/// Every queue that the bridge knew died inside a gap that says so; one that died while the gap of
+/// the queue before it was open has widened that.
 fn deaths(case: &Case<'_>, verdict: &mut Verdict) {
     if case.ledger.deaths.is_empty() {
         return;
     }
-    let gaps = &case.holdings.gaps;
-    let told: HashSet<&str> =
-        gaps.iter().filter(|gap| gap.is_certain).map(|gap| &*gap.queue).collect();
     let known: HashSet<&str> = known_queues(case);
     let superseded = superseded(case);
-    for DeathEntry { queue, user, .. } in &case.ledger.deaths {
+    for DeathEntry { queue, user, at, .. } in &case.ledger.deaths {
         let queue = &**queue;
-        if known.contains(queue) && !told.contains(queue) && !superseded.contains(queue) {
+        let mut gaps = case.gaps_of(user).iter();
+        let is_told = gaps.any(|gap| gap.is_certain && holds(gap, millis(*at)));
+        if known.contains(queue) && !is_told && !superseded.contains(queue) {
             let what = format!("queue {queue} of {user} died and has no gap");
             verdict.offend(Offence::new(Rule::Death, what).of(user));
         }
@@ -203,6 +204,10 @@ fn states(case: &Case<'_>, verdict: &mut Verdict) {
         };
         verdict.offend(Offence::new(rule, what).of(user).under(key).event(&event));
     }
+}
+
+fn millis(at: u64) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
 }
 
 fn of(gap: &GapRecord, rule: Rule, what: String) -> Offence {

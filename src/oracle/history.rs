@@ -13,6 +13,8 @@ use crate::simulator::{EventEntry, Fate};
 
 /// Gaps and deaths of a user that are told with each disagreement.
 const MOST_OF_USER: usize = 20;
+/// So far before and after a history, in milliseconds, what was done besides belongs to it.
+const AROUND_MS: i64 = 1000;
 
 pub(super) fn tell(case: &Case<'_>, verdict: &mut Verdict) {
     let offences = verdict.offences.iter();
@@ -70,7 +72,25 @@ pub(super) fn tell(case: &Case<'_>, verdict: &mut Verdict) {
             offence.history.extend(told.iter().take(MOST_OF_USER).cloned());
         }
         offence.history.sort();
+        told_besides(case, &mut offence.history);
     }
+}
+
+/// Tells what was done to the bridge or to Kafka around the time of a history.
+fn told_besides(case: &Case<'_>, history: &mut Vec<Happened>) {
+    let Some((first, last)) = history.first().zip(history.last()) else { return };
+    let (from, to) = (first.at.saturating_sub(AROUND_MS), last.at.saturating_add(AROUND_MS));
+    let done = case.rules.disturbances.iter();
+    let done = done.filter(|done| millis(done.from) <= to && from <= millis(done.to));
+    let told: Vec<Happened> = done
+        .take(MOST_OF_USER)
+        .map(|done| Happened {
+            at: millis(done.from),
+            what: format!("{}, until {}", done.what, done.to),
+        })
+        .collect();
+    history.extend(told);
+    history.sort();
 }
 
 fn lived(entry: &EventEntry) -> Vec<Happened> {

@@ -29,7 +29,7 @@ use std::time::Duration;
 use crate::record::Topics;
 use crate::simulator::{FaultName, Ledger, Outage};
 
-pub use holdings::{EventRecord, GapRecord, Holdings, Letter, Origin};
+pub use holdings::{EventRecord, Found, GapRecord, Holdings, Letter, Origin};
 pub use topics::{Patience, ReadingError, read_all};
 pub use verdict::{Counts, Happened, Offence, Outcome, Rule, Verdict};
 

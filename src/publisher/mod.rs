@@ -85,6 +85,9 @@ pub struct PublisherSettings {
     pub ownership: Arc<Ownership>,
     /// Every number we show.
     pub metrics: Arc<Metrics>,
+    /// Whether what earlier transactions may have left open is ended: not on the demo's cluster,
+    /// which shows aborted records.
+    pub is_cleansing: bool,
     /// That the publisher makes progress.
     pub pulse: Arc<Pulse>,
 }

@@ -32,7 +32,10 @@ pub(super) enum PositionError {
     Record(#[from] RecordError),
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the mark is waited for when another instance may be in a transaction.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long when it may be one of ours that the broker left open.
+pub(super) const SHORT: Duration = Duration::from_secs(3);
 
 /// Reads the position of `journal` back. Blocks.
 pub(super) fn read(
@@ -40,9 +43,10 @@ pub(super) fn read(
     topics: &Topics,
     decoder: &RwLock<Decoder>,
     journal: &JournalId,
+    patience: Duration,
 ) -> Result<Position, PositionError> {
     let mut mark = None;
-    kafka::read_to_end(clients, &topics.journals, &[0], PATIENCE, |record| {
+    kafka::read_to_end(clients, &topics.journals, &[0], patience, |record| {
         if record.key == journal.as_str().as_bytes() {
             mark = record.value.map(<[u8]>::to_vec);
         }

@@ -125,6 +125,31 @@ impl TransactionalProducer {
         Ok(Self { producer })
     }
 
+    /// Ends what the broker may have left open of our earlier transactions, as aborted.
+    ///
+    /// Initialising ends them, says the protocol. But a broker that starts while its metadata is not
+    /// complete takes the partitions of a transaction for deleted and writes no marker there
+    /// (`TransactionMarkerChannelManager`, seen on Kafka 4.4.0 when every broker was killed and back
+    /// only after the transaction had timed out). Its records stay open: they stop every reader
+    /// under `read_committed`, and the next commit of the same producer id would make them visible. An
+    /// abort of ours on every partition ends them first, and shows readers nothing.
+    pub(super) async fn cleanse(&self, topics: &[&str]) -> Result<(), Mishap> {
+        let of = |source| Mishap::of("what earlier transactions left open cannot be ended", source);
+        self.begin()?;
+        for topic in topics {
+            let metadata = self.producer.client().fetch_metadata(Some(topic), CALL).map_err(of)?;
+            let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+            for partition in (0..partitions).filter_map(|partition| i32::try_from(partition).ok()) {
+                // a compacted topic takes no record without a key
+                let record = BaseRecord::<[u8], [u8]>::to(topic).key(&[]).partition(partition);
+                self.producer.send(record).map_err(|(source, _)| of(source))?;
+                self.serve();
+            }
+        }
+        self.deliver().await?;
+        self.abort()
+    }
+
     pub(super) fn begin(&self) -> Result<(), Mishap> {
         *self.deliveries() = None;
         self.producer

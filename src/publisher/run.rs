@@ -67,7 +67,7 @@ pub(super) async fn run(
         last_number: 0,
         adoptions: Vec::new(),
     };
-    let position = publishing.reconnect(&feed, &mut controls).await?;
+    let position = publishing.reconnect(&feed, &mut controls, None).await?;
     publishing.last_number = position.number;
     publishing.settings.pulse.resume(position.asked_until);
     feed.begin(position.number)?;
@@ -333,10 +333,10 @@ impl Publishing {
         if is_too_large {
             self.settings.pen.limits.learn(refused(&interrupted)).await;
         }
-        let found = self.reconnect(feed, controls).await?;
+        let last = batch.last().map_or(u64::MAX, |row| row.number);
+        let found = self.reconnect(feed, controls, Some(last)).await?;
         self.drop_lost();
         let ours = found.incarnation.as_deref() == Some(self.settings.incarnation.as_str());
-        let last = batch.last().map_or(u64::MAX, |row| row.number);
         if !(ours && found.number >= last) {
             return Ok(None);
         }
@@ -357,6 +357,7 @@ impl Publishing {
         &mut self,
         feed: &Feed,
         controls: &mut mpsc::Receiver<Control>,
+        last: Option<u64>,
     ) -> Result<Position, PublisherError> {
         let limits = &self.settings.pen.limits;
         let (batch, largest) = (limits.batch(), limits.largest());
@@ -366,22 +367,14 @@ impl Publishing {
         loop {
             attempt += 1;
             let error = match TransactionalProducer::connect(&config, INIT) {
-                Ok(producer) => {
-                    let read = position::read(
-                        &self.settings.clients,
-                        &self.settings.pen.topics,
-                        &self.settings.decoder,
-                        &self.settings.journal,
-                    );
-                    match read {
-                        Ok(position) => {
-                            self.judge(&position)?;
-                            self.producer = Some(producer);
-                            return Ok(position);
-                        }
-                        Err(error) => error.to_string(),
+                Ok(producer) => match self.read_back(&producer, last).await {
+                    Ok(position) => {
+                        self.judge(&position)?;
+                        self.producer = Some(producer);
+                        return Ok(position);
                     }
-                }
+                    Err(error) => error,
+                },
                 Err(mishap) => mishap.to_string(),
             };
             if attempt == 1 || attempt.is_multiple_of(12) {
@@ -393,6 +386,33 @@ impl Publishing {
             }
             tokio::time::sleep_until(until).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Reads the position back with a producer that was just initialised, and has what earlier
+    /// transactions may have left open ended: as aborted, unless the position says that the last of
+    /// them, up to row `last`, was committed; then its next records commit the rest.
+    async fn read_back(
+        &self,
+        producer: &TransactionalProducer,
+        last: Option<u64>,
+    ) -> Result<Position, String> {
+        let PublisherSettings { clients, pen, decoder, journal, .. } = &self.settings;
+        let read = |patience| position::read(clients, &pen.topics, decoder, journal, patience);
+        if !self.settings.is_cleansing {
+            return read(position::PATIENCE).map_err(|error| error.to_string());
+        }
+        let first = read(position::SHORT);
+        if let (Ok(position), Some(last)) = (&first, last)
+            && position.number >= last
+        {
+            return first.map_err(|error| error.to_string());
+        }
+        producer.cleanse(&pen.topics.all()).await.map_err(|mishap| mishap.to_string())?;
+        match first {
+            Ok(position) => Ok(position),
+            // the mark itself stood in what was left open
+            Err(_) => read(position::PATIENCE).map_err(|error| error.to_string()),
         }
     }
 

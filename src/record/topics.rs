@@ -87,6 +87,25 @@ impl Topics {
         }
     }
 
+    /// Every topic, each once.
+    pub fn all(&self) -> Vec<&str> {
+        let others = [
+            &self.subscriptions,
+            &self.queues,
+            &self.journals,
+            &self.events,
+            &self.gaps,
+            &self.dead_letters,
+        ];
+        let mut all: Vec<&str> = Vec::new();
+        for topic in others.into_iter().chain(&self.actions) {
+            if !all.contains(&&**topic) {
+                all.push(topic);
+            }
+        }
+        all
+    }
+
     /// The topics that get a copy of an event which raises these actions: each once, by one action.
     pub fn copies(&self, raised: &[RaisedAction]) -> Vec<Action> {
         let mut copies: Vec<Action> = Vec::new();
@@ -137,6 +156,7 @@ mod tests {
         assert_eq!(topics.name(role), "test.linxo.actions.password-change-required");
         let subjects = topics.subjects();
         assert_eq!(subjects.len(), 10);
+        assert_eq!(topics.all().len(), 11);
         assert!(
             subjects.iter().any(|subject| subject.name == "test.linxo.gaps-value"
                 && subject.kind == RecordKind::Gap)

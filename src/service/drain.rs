@@ -61,6 +61,7 @@ pub async fn drain(config: &Config, keys: KeyRing) -> Result<u64, ServiceError> 
             commit_interval: config.kafka.commit_interval,
             ownership: Arc::new(Ownership::none()),
             metrics,
+            is_cleansing: true,
             pulse: Arc::new(Pulse::default()),
         },
         feed,

@@ -218,6 +218,7 @@ async fn start(
     metrics: &Arc<Metrics>,
 ) -> Result<Started, ServiceError> {
     let shared = &directory.shared;
+    let is_cleansing = setting.shape.is_none();
     let (shape, desk) = match setting.shape {
         Some(shape) => (shape, None),
         None => {
@@ -252,6 +253,7 @@ async fn start(
             commit_interval: config.kafka.commit_interval,
             ownership: Arc::clone(&shared.ownership),
             metrics: Arc::clone(metrics),
+            is_cleansing,
             pulse: Arc::clone(&shared.pulse),
         },
         feed,

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use linxo_kafka_bridge::simulator::{FAKE_SECRET, Fate};
+use linxo_kafka_bridge::simulator::Fate;
 
-use super::{Bridge, Decoded, Stage, read_topic};
+use super::{Decoded, Stage};
 
 /// Every topic of the design.
 pub const TOPICS: [&str; 11] = [
@@ -75,35 +75,5 @@ impl Stage {
         assert_eq!(found, expected);
         assert_counted(&events);
         events
-    }
-
-    /// Asserts that none of these texts, nor the secrets that the source gives away, stands in any
-    /// topic, in the log, or among the metrics.
-    pub async fn assert_secret(&self, bridge: &Bridge, texts: &[&str]) {
-        let client_secret = std::fs::read(self.folder.path().join("client-secret")).unwrap();
-        let client_secret = String::from_utf8(client_secret).unwrap();
-        let mut secrets = vec![FAKE_SECRET, client_secret.as_str(), super::TOKEN];
-        secrets.extend(texts);
-        let metrics = bridge.get("/metrics").await.1;
-        let mut places = vec![
-            ("the log".to_owned(), bridge.log().into_bytes()),
-            ("metrics".to_owned(), metrics.as_str().unwrap().as_bytes().to_vec()),
-        ];
-        for topic in TOPICS {
-            let records = read_topic(self.kafka.bootstrap_servers(), &self.topic(topic)).await;
-            let mut bytes = Vec::new();
-            for record in records {
-                bytes.extend(record.key.unwrap_or_default());
-                bytes.extend(record.value.unwrap_or_default());
-                bytes.extend(record.headers.into_iter().flat_map(|(_, value)| value));
-            }
-            places.push((topic.to_owned(), bytes));
-        }
-        for (place, bytes) in places {
-            let text = String::from_utf8_lossy(&bytes);
-            for secret in &secrets {
-                assert!(!text.contains(secret), "{place} shows {secret}");
-            }
-        }
     }
 }

@@ -17,6 +17,7 @@ mod kafka;
 pub mod oracle;
 pub mod proxy;
 mod registry;
+pub mod secrecy;
 mod server;
 mod stage;
 

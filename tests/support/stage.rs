@@ -175,6 +175,8 @@ impl Stage {
             .arg("--config")
             .arg(self.config())
             .arg("serve")
+            // what it might leave where it runs is to be found
+            .current_dir(self.folder.path())
             .env("LINXO_BRIDGE_SABOTAGE", &self.sabotage)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

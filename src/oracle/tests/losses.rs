@@ -13,7 +13,8 @@ fn a_loss_in_a_gap_of_another_user_is_an_offence() {
     let found = with_death(|world| {
         world.of("linxo.gaps").iter_mut().for_each(|gap| gap.value["user_id"] = json!("bob"));
     });
-    assert_eq!(found, ["lost: event q1/3 of alice was lost at the source and is in no gap"]);
+    let lost = "lost: event q1/3 of alice was lost at the source and is in no gap";
+    assert_eq!(found, [lost, "death: queue q1 of alice died and has no gap"]);
 }
 
 #[test]
@@ -115,12 +116,58 @@ fn an_event_that_died_in_a_queue_nobody_knew_is_not_lost_when_another_queue_had_
 }
 
 #[test]
+fn what_waits_in_a_queue_nobody_knows_is_told_by_the_gap_it_lies_in() {
+    let waits = |at: u64, questions: u32| {
+        let mut world = World::agreeing();
+        let mut unknown = queue("q0", 1650, None);
+        unknown.questions = questions;
+        world.ledger.queues.insert(1, unknown);
+        let mut entry = entry("1", "ALL_STARTED", at, Fate::Waiting);
+        entry.queue = Some("q0".into());
+        world.ledger.events.push(entry);
+        world.judged().outcome()
+    };
+    assert_eq!(waits(1700, 0), Outcome::Agrees);
+    assert_eq!(waits(2100, 0), Outcome::CannotTell);
+    // one that is asked will be asked again
+    assert_eq!(waits(1700, 1), Outcome::CannotTell);
+}
+
+#[test]
 fn a_death_without_a_gap_is_an_offence_although_nothing_was_in_the_queue() {
     let found = with_death(|world| {
         world.ledger.events.truncate(2);
         world.puts.truncate(3);
     });
     assert_eq!(found, ["death: queue q1 of alice died and has no gap"]);
+    // a gap of the same queue that was over by then tells nothing of it
+    let late = with_death(|world| {
+        world.ledger.events.truncate(2);
+        world.ledger.deaths[0].at = 2500;
+        world.ledger.queues[1].opened_at = 2600;
+    });
+    let text = "cause: gap g of alice (QUEUE_GONE, CERTAIN) has no cause";
+    assert_eq!(late, [text, "death: queue q1 of alice died and has no gap"]);
+}
+
+#[test]
+fn a_queue_that_dies_while_the_gap_before_it_is_open_widens_that() {
+    let second = |is_wider: bool| {
+        with_death(|world| {
+            world.ledger.queues[1].died_at = Some(2300);
+            world.ledger.queues.push(queue("q3", 2350, None));
+            let death =
+                DeathEntry { queue: NEXT.into(), at: 2300, ..world.ledger.deaths[0].clone() };
+            world.ledger.deaths.push(death);
+            if is_wider {
+                let mut wider = gap(None, false);
+                wider.value["to"] = json!(2400);
+                world.puts.push(wider);
+            }
+        })
+    };
+    assert_eq!(second(true), Vec::<String>::new());
+    assert_eq!(second(false), ["death: queue q2 of alice died and has no gap"]);
 }
 
 #[test]

@@ -238,6 +238,8 @@ fn events_that_wait_and_a_truncated_ledger_cannot_be_told() {
 fn an_offence_tells_what_is_known_of_its_event() {
     let mut world = World::agreeing();
     world.puts.push(event("1", "SYNC_ALL_STARTED", 4));
+    let kill = |at| Disturbance { what: "kill".to_owned(), from: at, to: at + 10, gaps: 1 };
+    world.rules.disturbances = vec![kill(955), kill(9000)];
     let verdict = world.judged();
     let offence = &verdict.offences[0];
     assert_eq!((offence.rule, &*offence.events), (Rule::Twice, &["q1/1".to_owned()][..]));
@@ -248,6 +250,7 @@ fn an_offence_tells_what_is_known_of_its_event() {
         [
             "SYNC_ALL_STARTED made for alice in queue q1",
             "handed out in answer 1 of its queue, turn 1",
+            "kill, until 965",
             "in linxo.events at 0:1 under key 100, sequence 1, epoch 1, received",
             "in linxo.events at 0:8 under key 100, sequence 4, epoch 1, received",
             "gap g announced, QUEUE_GONE CERTAIN, from 1000 to 2000, queue q1",

@@ -6,7 +6,7 @@ use linxo_kafka_bridge::oracle::{Rule, Verdict};
 use rdkafka::producer::{BaseProducer, Producer};
 use tokio::time::{Instant, sleep};
 
-use crate::scenario::{Context, Needs, ONE, Scenario};
+use crate::scenario::{Context, Needs, ONE, Scenario, THREE};
 use crate::support::PATIENCE;
 use crate::support::java::{Resource, restore, revoke};
 use crate::support::proxy::{END_TXN, Way};
@@ -27,6 +27,9 @@ pub const ALL: &[Scenario] = &[
     Scenario::new("K13", "commits whose outcome is not known", ONE, |c| Box::pin(unknown(c))),
     Scenario::new("K13-", "commits whose outcome is not known", ONE, |c| Box::pin(unknown(c)))
         .without("position", Rule::Twice),
+    Scenario::new("K13b", "all brokers die as one has answered a commit", THREE, |c| {
+        Box::pin(killed_at_commit(c))
+    }),
     Scenario::new("K14", "the bridge is frozen until its transaction has run out", ONE, |c| {
         Box::pin(frozen(c))
     })
@@ -50,9 +53,8 @@ async fn fatal(context: Context) -> Verdict {
 async fn stolen(context: Context) -> Verdict {
     let world = World::new(context, &[]).await;
     let id = world.transactional_id().await;
-    let fenced = "linxo_bridge_transactions_total{outcome=\"fenced\"}";
     for _ in 0..3 {
-        let before = world.bridge().metric(fenced).await;
+        let before = not_committed(&world).await;
         let mut config = world.kafka.client();
         config.set("transactional.id", &id);
         let thief = move || {
@@ -60,7 +62,7 @@ async fn stolen(context: Context) -> Verdict {
             producer.init_transactions(PATIENCE).unwrap();
         };
         tokio::task::spawn_blocking(thief).await.unwrap();
-        until_more(&world, fenced, before).await;
+        until_more(&world, before).await;
         world.pause(1).await;
     }
     world.verdict().await
@@ -69,31 +71,43 @@ async fn stolen(context: Context) -> Verdict {
 /// The broker commits and its word is lost, until the bridge gives up hope of it.
 async fn unknown(context: Context) -> Verdict {
     let world = World::new(context, &[]).await;
-    // what waits for an answer does not ask meanwhile
-    let unknown = "linxo_bridge_transactions_total{outcome=\"unknown\"}";
+    let proxy = world.kafka.broker(1).proxy();
     for _ in 0..2 {
-        let before = world.bridge().metric(unknown).await;
-        let proxy = world.kafka.broker(1).proxy();
+        let before = not_committed(&world).await;
         proxy.set(Way::Deaf(END_TXN));
-        until_more(&world, unknown, before).await;
+        until_more(&world, before).await;
         proxy.set(Way::Open);
         world.pause(3).await;
     }
     world.verdict().await
 }
 
-/// The session outlives it: what is tried is the transaction, not the group.
+/// It has said yes, and has perhaps not yet written so to every partition.
+async fn killed_at_commit(context: Context) -> Verdict {
+    let world = World::new(context, &[]).await;
+    let id = world.transactional_id().await;
+    for _ in 0..5 {
+        let proxy = world.kafka.transaction_coordinator(&id).await.proxy();
+        proxy.set(Way::Watched(END_TXN));
+        proxy.answered().await;
+        world.kafka.stop();
+        proxy.set(Way::Open);
+        world.kafka.restart().await;
+        world.bridge().ready().await;
+        world.pause(2).await;
+    }
+    world.verdict().await
+}
+
+/// The session (6 s) outlives it: what is tried is the transaction, not the group.
 async fn frozen(context: Context) -> Verdict {
-    let settings = [
-        ("kafka.session_timeout", "\"20s\""),
-        ("kafka.producer", "{ \"transaction.timeout.ms\" = \"2000\" }"),
-    ];
-    let mut world = World::new(context, &settings).await;
+    let short = [("kafka.producer", "{ \"transaction.timeout.ms\" = \"2000\" }")];
+    let mut world = World::new(context, &short).await;
     for _ in 0..3 {
         // somewhere in a transaction, now here, now there
         let moment = rand::Rng::random_range(&mut world.random, 0..40);
         sleep(Duration::from_millis(moment)).await;
-        world.freeze(Duration::from_millis(4_500)).await;
+        world.freeze(Duration::from_secs(4)).await;
         world.pause(2).await;
     }
     world.verdict().await
@@ -113,11 +127,21 @@ async fn left_open(context: Context) -> Verdict {
     world.verdict().await
 }
 
-/// Waits until a counter of the bridge has risen.
-async fn until_more(world: &World, counter: &str, before: f64) {
+/// How many transactions did not end in a commit that is known.
+async fn not_committed(world: &World) -> f64 {
+    let mut all = 0.0;
+    for outcome in ["aborted", "fenced", "unknown"] {
+        let name = format!("linxo_bridge_transactions_total{{outcome=\"{outcome}\"}}");
+        all += world.bridge().metric(&name).await;
+    }
+    all
+}
+
+/// Waits until there are more of them.
+async fn until_more(world: &World, before: f64) {
     let deadline = Instant::now() + PATIENCE;
-    while world.bridge().metric(counter).await <= before {
-        assert!(Instant::now() < deadline, "{counter} stays {before}:\n{}", world.bridge().log());
+    while not_committed(world).await <= before {
+        assert!(Instant::now() < deadline, "every commit is known:\n{}", world.bridge().log());
         sleep(Duration::from_millis(50)).await;
     }
 }
