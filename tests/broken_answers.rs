@@ -323,6 +323,7 @@ async fn elements_that_are_no_events_are_dead_letters_and_the_rest_of_the_answer
         ("null", "not_an_object"),
         ("[]", "not_an_object"),
         (r#""text""#, "not_an_object"),
+        (r#"{"id":"half \ud800","event_type":"X"}"#, "wrong_type"),
     ];
     for (place, (element, _)) in bad.iter().enumerate() {
         stage.simulator.push("user", &good(&format!("a{place}"))).unwrap();
@@ -332,7 +333,7 @@ async fn elements_that_are_no_events_are_dead_letters_and_the_rest_of_the_answer
     let events = stage.until("linxo.events", |events| events.len() == bad.len() + 1).await;
     assert_counted(&events);
     let ids: Vec<&str> = events.iter().map(|event| event.text("event_id")).collect();
-    assert_eq!(ids, ["a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "last"]);
+    assert_eq!(ids, ["a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "last"]);
     assert!(events.iter().all(|event| event.key == "c1"));
 
     let records = stage.read("linxo.dead-letters").await;

@@ -234,7 +234,8 @@ impl World {
 
     /// Writes down that something was done since `from` in which answers may have been lost.
     pub fn excuse(&mut self, what: &str, from: u64, gaps: u64) {
-        // what a killed process asked shows when the next one runs
+        // what was under way had begun before; and what a killed process asked shows when the next one runs
+        let from = from - if self.is_long { 10_000 } else { 3_000 };
         let to = now() + 30_000;
         self.rules.disturbances.push(Disturbance { what: what.to_owned(), from, to, gaps });
     }

@@ -29,6 +29,7 @@ pub struct Stage {
     pub folder: TempDir,
     settings: Vec<(String, String)>,
     sabotage: String,
+    launcher: Vec<String>,
 }
 
 impl Stage {
@@ -96,8 +97,9 @@ impl Stage {
         ] {
             all.push((key.into(), value));
         }
+        let (sabotage, launcher) = (String::new(), Vec::new());
         let mut stage =
-            Self { kafka, simulator, prefix, folder, settings: all, sabotage: String::new() };
+            Self { kafka, simulator, prefix, folder, settings: all, sabotage, launcher };
         for (key, value) in settings {
             stage.set(key, value);
         }
@@ -113,6 +115,23 @@ impl Stage {
     /// What bridges started from now on are to break (`src/sabotage.rs`); empty for nothing.
     pub fn sabotage(&mut self, orders: &str) {
         orders.clone_into(&mut self.sabotage);
+    }
+
+    /// Programs started from now on are started through this one, which becomes them in the end; empty for none.
+    pub fn launch_through(&mut self, words: &[&str]) {
+        self.launcher = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    fn program(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_linxo-bridge");
+        match self.launcher.split_first() {
+            Some((launcher, words)) => {
+                let mut command = Command::new(launcher);
+                command.args(words).arg(program);
+                command
+            }
+            None => Command::new(program),
+        }
     }
 
     /// Takes a setting back.
@@ -136,7 +155,7 @@ impl Stage {
 
     /// Runs a command of the program to its end.
     pub async fn run(&self, arguments: &[&str]) -> std::process::Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_linxo-bridge"));
+        let mut command = self.program();
         command.arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
         command.kill_on_drop(true);
         tokio::time::timeout(PATIENCE, command.output()).await.expect("in time").unwrap()
@@ -151,7 +170,8 @@ impl Stage {
 
     /// A bridge whose door is open; it may not be ready.
     pub async fn start(&self) -> Bridge {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_linxo-bridge"))
+        let mut child = self
+            .program()
             .arg("--config")
             .arg(self.config())
             .arg("serve")

@@ -1,5 +1,6 @@
 //! Every scenario, group by group: each file has a table and the functions that it names.
 
+mod bridge;
 mod kafka;
 mod pairs;
 mod registry;
@@ -32,9 +33,10 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "schema_registry",
     ),
     elsewhere("R5", "ids are unknown after the registry was reset", "schema_registry"),
+    elsewhere("B13", "a panic ends the process, as a kill does (B1)", "fault_suite -- B1"),
 ];
 
 /// All of them, in the order of the list of faults.
 pub fn all() -> Vec<Scenario> {
-    [kafka::ALL, transactions::ALL, registry::ALL, source::ALL, pairs::ALL].concat()
+    [kafka::ALL, transactions::ALL, registry::ALL, source::ALL, bridge::ALL, pairs::ALL].concat()
 }

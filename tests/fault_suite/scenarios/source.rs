@@ -24,7 +24,7 @@ pub const ALL: &[Scenario] = &[
     })
     .long(),
     Scenario::new("L3", "users are forbidden", ONE, |c| Box::pin(forbidden(c))),
-    Scenario::new("L4", "queues die", ONE, |c| Box::pin(queues_die(c, 404))).fast(),
+    Scenario::new("L4", "queues die", ONE, |c| Box::pin(queues_die(c, 404))),
     Scenario::new("L4b", "queues die and are called gone", ONE, |c| Box::pin(queues_die(c, 410))),
     Scenario::new("L4-", "queues die", ONE, |c| Box::pin(queues_die(c, 404)))
         .without("reconciliation", Rule::Reconciliation),
@@ -38,8 +38,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::new("L6", "storms of 5xx", ONE, |c| Box::pin(server_errors(c))),
     Scenario::new("L7", "bodies are slow, hang, break off, are too large", ONE, |c| {
         Box::pin(bodies(c))
-    })
-    .fast(),
+    }),
     Scenario::new("L8", "connections are reset after the events were removed", ONE, |c| {
         Box::pin(heads_lost(c, EventIds::Consecutive))
     })
@@ -57,8 +56,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::new("L9", "events are handed out twice", ONE, |c| Box::pin(twice(c))),
     Scenario::new("L9b", "events stay until they arrived, and the bridge restarts", ONE, |c| {
         Box::pin(repeated(c))
-    })
-    .fast(),
+    }),
     Scenario::new("L9-", "events stay until they arrived, and the bridge restarts", ONE, |c| {
         Box::pin(repeated(c))
     })

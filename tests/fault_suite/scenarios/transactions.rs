@@ -36,8 +36,7 @@ pub const ALL: &[Scenario] = &[
     .fast(),
     Scenario::new("K15", "a predecessor's transaction is open at the take-over", ONE, |c| {
         Box::pin(left_open(c))
-    })
-    .fast(),
+    }),
 ];
 
 /// Without the right to its transactional id a producer is of no more use.
