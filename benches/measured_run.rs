@@ -42,6 +42,8 @@ impl Source {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.next_line().await.unwrap().unwrap();
         let base = line.strip_prefix("listening on ").unwrap().trim().to_owned();
+        // it has more to say, and ends when nobody listens
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child, base }
     }
 

@@ -63,8 +63,6 @@ pub struct JournalSettings {
     pub share: u64,
     /// The longest answer that is read.
     pub max_answer: u64,
-    /// Whether an answer that was lost on the way is lost for good.
-    pub is_handed_out_once: bool,
 }
 
 /// How much room there is for answers.
@@ -166,7 +164,8 @@ impl Journal {
             shared.note_damage("the table of questions under way cannot be read");
         }
         let mut last = extent;
-        if settings.is_handed_out_once && !left.is_empty() {
+        // a source that repeats what did not arrive cannot know that who had it was killed
+        if !left.is_empty() {
             last = suspect(&mut store, &seal, &left, extent).map_err(unreadable)?;
         }
         questions.clear().map_err(unusable)?;

@@ -6,13 +6,8 @@ use super::*;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, QueueId, SubscriptionId, UserId};
 
-const SETTINGS: JournalSettings = JournalSettings {
-    max_bytes: 1 << 20,
-    max_in_flight: 8,
-    share: 1024,
-    max_answer: 64 * 1024,
-    is_handed_out_once: true,
-};
+const SETTINGS: JournalSettings =
+    JournalSettings { max_bytes: 1 << 20, max_in_flight: 8, share: 1024, max_answer: 64 * 1024 };
 
 fn keys() -> Arc<KeyRing> {
     Arc::new(KeyRing::from_text("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap())

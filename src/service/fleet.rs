@@ -322,7 +322,8 @@ impl Fleet {
 
     /// When everything that was granted is at work, the start is done.
     fn note_progress(&mut self) {
-        if !self.adopting.is_empty() || !self.loading.is_empty() {
+        let is_sure = self.directory.shared.ownership.is_sure();
+        if !self.adopting.is_empty() || !self.loading.is_empty() || !is_sure {
             return;
         }
         if self.damage.take().is_some() {

@@ -383,7 +383,6 @@ pub(super) fn journal_settings(config: &Config, room: &Room) -> JournalSettings 
         max_in_flight: config.polling.max_in_flight,
         share: room.share() as u64,
         max_answer: config.linxo.max_answer,
-        is_handed_out_once: config.linxo.delivery == Delivery::Once,
     }
 }
 

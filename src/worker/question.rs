@@ -20,7 +20,7 @@ use crate::ids::{GapId, QueueId, Timestamp};
 use crate::journal::{Answer, AnswerKind, Asking, Change, Lost, RowOf};
 use crate::linxo::{Asked, CallFault, Refused};
 use crate::metrics::DeadLetterReason;
-use crate::sabotage::{self, CrashPoint};
+use crate::sabotage::{self, CrashPoint, Guard};
 
 pub(super) async fn ask(outside: &Outside, question: &Question, slot: Option<Slot>) -> Came {
     let opened = outside.open(&question.of.user, &question.credential);
@@ -140,6 +140,7 @@ pub(super) async fn ask_with(
     if let Some(change) = change {
         is_kept &= outside.keep(question.of.clone(), change).await;
     }
+    is_suspect &= !sabotage::is_off(Guard::Suspicion);
     if is_suspect && outside.is_handed_out_once && question.suspect.is_none() {
         let at = Timestamp::now();
         let since = question.answered_before;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use linxo_kafka_bridge::simulator::{Fault as SourceFault, Order, RequestKind};
+use linxo_kafka_bridge::simulator::{Expiry, Fault as SourceFault, Order, RequestKind};
+use rand::Rng;
 
 use crate::support::proxy::Way;
-use crate::world::{World, now};
+use crate::world::World;
 
 /// Begins or ends a fault; the number is the broker that it is about.
 type Act = for<'w> fn(&'w mut World, usize) -> BoxFuture<'w, ()>;
@@ -51,7 +52,16 @@ pub const FAULTS: &[Fault] = &[
     fault("the source answers 429", Lane::Source, throttled, heal_source),
     fault("the source answers 401", Lane::Source, unauthorized, heal_source),
     fault("the source drips", Lane::Source, dripping, heal_source),
+    fault("the bridge crashes at some step", Lane::Bridge, crash_bridge, mend_bridge),
+    fault("the source resets connections", Lane::Source, resetting, heal_source),
+    fault("the source does not answer", Lane::Source, vanishing, heal_source),
+    fault("the source is not reached", Lane::Source, unreachable, heal_source),
+    fault("queues die", Lane::Source, expire, heal_source),
 ];
+
+/// Where the bridge can be told to crash, in the order in which an answer passes them.
+pub const CRASH_POINTS: [&str; 6] =
+    ["after-get", "before-sync", "after-sync", "after-produce", "before-commit", "after-commit"];
 
 fn kill_broker(world: &mut World, broker: usize) -> BoxFuture<'_, ()> {
     Box::pin(async move { world.kafka.broker(broker).stop() })
@@ -107,18 +117,38 @@ fn start_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
 }
 
 fn freeze_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
-    Box::pin(async move {
-        world.excuse("frozen", now(), world.users().len() as u64);
-        world.bridge().pause().await;
-    })
+    Box::pin(world.stun())
 }
 
 fn thaw_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
-    Box::pin(async move { world.bridge().resume().await })
+    Box::pin(world.revive())
+}
+
+/// With another fault beside it, it may not come to its step.
+fn crash_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move {
+        let point = CRASH_POINTS[world.random.random_range(0..CRASH_POINTS.len())];
+        let passings = world.random.random_range(3..40);
+        world.kill().await;
+        world.stage.sabotage(&format!("crash:{point}:{passings}"));
+        world.launch().await;
+    })
+}
+
+fn mend_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move {
+        world.kill().await;
+        world.stage.sabotage("");
+        world.launch().await;
+    })
 }
 
 fn inflict(world: &mut World, fault: SourceFault) -> BoxFuture<'_, ()> {
-    let order = Order::share(0.5, fault).on(RequestKind::Ask);
+    inflict_on(world, 0.5, fault)
+}
+
+fn inflict_on(world: &mut World, share: f64, fault: SourceFault) -> BoxFuture<'_, ()> {
+    let order = Order::share(share, fault).on(RequestKind::Ask);
     Box::pin(async move { world.stage.simulator.inflict(order).unwrap() })
 }
 
@@ -136,6 +166,24 @@ fn unauthorized(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
 
 fn dripping(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
     inflict(world, SourceFault::Slow { over_ms: 500 })
+}
+
+fn resetting(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    inflict_on(world, 0.2, SourceFault::Reset)
+}
+
+fn vanishing(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    inflict_on(world, 0.1, SourceFault::Vanish)
+}
+
+/// Until healed, or for less than a queue's life.
+fn unreachable(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.stage.simulator.unreachable(world.life / 2) })
+}
+
+fn expire(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    let half = Expiry { share: 0.5, users: None };
+    Box::pin(async move { assert!(world.stage.simulator.expire(&half).is_ok()) })
 }
 
 fn heal_source(world: &mut World, _: usize) -> BoxFuture<'_, ()> {

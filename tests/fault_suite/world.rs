@@ -11,10 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use linxo_kafka_bridge::config::Config;
 use linxo_kafka_bridge::kafka::Clients;
+use linxo_kafka_bridge::oracle::Delivery::{Once, Repeatable};
 use linxo_kafka_bridge::oracle::{self, Disturbance, Patience, Rules, Verdict};
 use linxo_kafka_bridge::record::Topics;
 use linxo_kafka_bridge::registry::Registry as SchemaIds;
-use linxo_kafka_bridge::simulator::{ConnectionPlan, Options};
+use linxo_kafka_bridge::simulator::{ConnectionPlan, Delivery, Options, Order};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
@@ -36,16 +37,26 @@ pub struct World {
     pub rules: Rules,
     /// Real times.
     pub is_long: bool,
+    /// How long a queue lives that nobody asks.
+    pub life: Duration,
     context: Context,
     bridge: Option<Bridge>,
     flow: Option<Flow>,
     told: String,
+    /// Since when nobody can ask, and how long that was at most before.
+    absent: Option<Instant>,
+    longest_absence: Duration,
 }
 
 impl World {
     /// Users subscribed, events flowing for a second.
     pub async fn new(context: Context, settings: &[(&str, &str)]) -> Self {
-        let mut world = Self::quiet(context, settings).await;
+        Self::with(context, Options::default(), settings).await
+    }
+
+    /// The same before a source with options of its own.
+    pub async fn with(context: Context, options: Options, settings: &[(&str, &str)]) -> Self {
+        let mut world = Self::quiet_with(context, options, settings).await;
         world.flow();
         tokio::time::sleep(Duration::from_secs(1)).await;
         world
@@ -53,7 +64,11 @@ impl World {
 
     /// Users subscribed, nothing happens.
     pub async fn quiet(context: Context, settings: &[(&str, &str)]) -> Self {
-        let mut world = Self::bare(context, settings).await;
+        Self::quiet_with(context, Options::default(), settings).await
+    }
+
+    async fn quiet_with(context: Context, options: Options, settings: &[(&str, &str)]) -> Self {
+        let mut world = Self::bare_with(context, options, settings).await;
         let made = world.stage.run(&["topics", "create"]).await;
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         world.start().await;
@@ -63,9 +78,17 @@ impl World {
 
     /// Without topics, bridge and users.
     pub async fn bare(context: Context, settings: &[(&str, &str)]) -> Self {
+        Self::bare_with(context, Options::default(), settings).await
+    }
+
+    async fn bare_with(context: Context, options: Options, settings: &[(&str, &str)]) -> Self {
         let (life, times) = if context.is_long { real_times() } else { times_in_proportion() };
-        let options = Options { queue_lifetime: life, seed: context.seed, ..Options::default() };
-        let all: Vec<(&str, &str)> = times.iter().chain(settings).copied().collect();
+        let is_repeatable = options.delivery == Delivery::Repeatable;
+        let options = Options { queue_lifetime: life, seed: context.seed, ..options };
+        let mut all: Vec<(&str, &str)> = times.iter().chain(settings).copied().collect();
+        if is_repeatable {
+            all.push(("linxo.delivery", "\"repeatable\""));
+        }
         let name = context.id.to_lowercase();
         let mut stage = Stage::on(context.kafka, &name, options, &all).await;
         stage.sabotage(&context.sabotage);
@@ -73,6 +96,7 @@ impl World {
         let rules = Rules {
             // asked each third of its life, and a busy machine may be late by another quarter
             longest_pause: Some(keep_alive + life / 4),
+            delivery: if is_repeatable { Repeatable } else { Once },
             ..Rules::default()
         };
         Self {
@@ -81,10 +105,13 @@ impl World {
             random: StdRng::seed_from_u64(context.seed),
             rules,
             is_long: context.is_long,
+            life,
             context,
             bridge: None,
             flow: None,
             told: String::new(),
+            absent: None,
+            longest_absence: Duration::ZERO,
         }
     }
 
@@ -128,16 +155,36 @@ impl World {
         tokio::time::sleep(if self.is_long { time * 60 } else { time }).await;
     }
 
+    /// Orders a fault of the source for so many minutes.
+    pub async fn afflict(&self, order: Order, minutes: u64) {
+        self.stage.simulator.inflict(order).unwrap();
+        self.pause(minutes).await;
+        self.stage.simulator.heal();
+    }
+
     /// Starts a bridge and waits until it is ready.
     pub async fn start(&mut self) {
         self.launch().await;
-        self.bridge().ready().await;
+        self.ready().await;
     }
 
     /// Starts a bridge; it may not be ready.
     pub async fn launch(&mut self) {
         self.bury();
         self.bridge = Some(self.stage.start().await);
+    }
+
+    /// Waits until the bridge is ready.
+    pub async fn ready(&mut self) {
+        self.bridge().ready().await;
+        self.is_back();
+    }
+
+    /// Takes note of the bridge being ready again, if it is.
+    pub async fn look(&mut self) {
+        if self.absent.is_some() && self.bridge().get("/readyz").await.0 == 200 {
+            self.is_back();
+        }
     }
 
     /// SIGKILL. The questions that were under way may cost a gap each.
@@ -167,11 +214,22 @@ impl World {
 
     /// SIGSTOP for so long; the questions that were under way may cost a gap each.
     pub async fn freeze(&mut self, time: Duration) {
-        let from = now();
-        self.bridge().pause().await;
+        self.stun().await;
         self.pause_for(time).await;
+        self.revive().await;
+    }
+
+    /// SIGSTOP; the questions that were under way may cost a gap each.
+    pub async fn stun(&mut self) {
+        self.excuse("frozen", now(), USERS as u64);
+        self.absent.get_or_insert_with(Instant::now);
+        self.bridge().pause().await;
+    }
+
+    /// SIGCONT.
+    pub async fn revive(&mut self) {
         self.bridge().resume().await;
-        self.excuse("frozen", from, USERS as u64);
+        self.is_back();
     }
 
     /// Writes down that something was done since `from` in which answers may have been lost.
@@ -216,11 +274,22 @@ impl World {
             Some(bridge) => bridge.resume().await,
             None => self.start().await,
         }
+        if !self.stage.simulator.stats().faults.is_empty() {
+            // a suspicion is told as a gap only after a while
+            tokio::time::sleep(self.life / 15 + Duration::from_secs(1)).await;
+        }
         self.rest().await;
         // queues that nobody asks die, so the ledger is read before the stop, the topics after it
         let stats = self.stage.simulator.stats();
-        self.rules.met = stats.faults;
         let ledger = self.stage.simulator.ledger(None);
+        self.rules.met = stats.faults;
+        let cut = ledger.outages.iter().map(|one| Disturbance::outage(one, USERS as u64));
+        self.rules.disturbances.extend(cut);
+        let outages = ledger.outages.iter().map(|one| one.to.saturating_sub(one.from)).max();
+        let outage = Duration::from_millis(outages.unwrap_or(0));
+        // who is not there, or is not let in, asks nobody; the one may follow the other
+        self.rules.longest_pause =
+            { self.rules.longest_pause }.map(|bound| bound + self.longest_absence + outage);
         self.stop().await;
         let config = Config::load(Some(&self.stage.config()), std::iter::empty()).unwrap();
         let names = Topics::new(&self.stage.prefix, "linxo.actions.{action}");
@@ -240,7 +309,7 @@ impl World {
             None => 0,
         };
         let deadline = Instant::now() + if self.is_long { REST * 10 } else { REST };
-        self.bridge().ready().await;
+        self.ready().await;
         let mut quiet = 0;
         // twice in a row, as an answer may just be on its way from the one to the other
         while quiet < 2 {
@@ -280,8 +349,15 @@ impl World {
         self.bridge().get("/metrics").await.1.as_str().unwrap_or_default().to_owned()
     }
 
+    fn is_back(&mut self) {
+        if let Some(since) = self.absent.take() {
+            self.longest_absence = self.longest_absence.max(since.elapsed());
+        }
+    }
+
     async fn bury_after<F: Future<Output = ()>>(&mut self, end: impl FnOnce(Bridge) -> F) {
         self.bury_log();
+        self.absent.get_or_insert_with(Instant::now);
         let bridge = self.bridge.take().expect("the bridge runs");
         end(bridge).await;
     }
@@ -289,6 +365,7 @@ impl World {
     /// Keeps the log of a bridge that has ended by itself.
     fn bury(&mut self) {
         self.bury_log();
+        self.absent.get_or_insert_with(Instant::now);
         self.bridge = None;
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The number of Kafka's call `EndTxn`, which commits.
 pub const END_TXN: i16 = 26;
@@ -40,12 +40,15 @@ pub enum Way {
     Throttled(u32),
     /// Requests pass. The answer to this kind of Kafka's calls does not, nor what follows it on its connection.
     Deaf(i16),
+    /// Everything passes; [`Proxy::answered`] tells when the answer to this kind of Kafka's calls has.
+    Watched(i16),
 }
 
 /// A proxy before a port of this machine; gone when dropped.
 pub struct Proxy {
     port: u16,
     way: watch::Sender<Way>,
+    answered: Arc<Notify>,
     serving: Option<thread::JoinHandle<()>>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
@@ -55,6 +58,8 @@ impl Proxy {
     /// runtimes of single tests.
     pub fn before(port: u16) -> Self {
         let (way, told) = watch::channel(Way::Open);
+        let answered = Arc::new(Notify::new());
+        let tell = Arc::clone(&answered);
         let [own] = super::free_ports();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (listens, listening) = std::sync::mpsc::channel();
@@ -65,13 +70,13 @@ impl Proxy {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, own)).await.unwrap();
                 listens.send(()).unwrap();
                 tokio::select! {
-                    () = serve(&listener, port, told) => {}
+                    () = serve(&listener, port, told, &tell) => {}
                     _ = stopped => {}
                 }
             });
         });
         listening.recv().expect("the port was free a moment ago");
-        Self { port: own, way, serving: Some(serving), stop: Some(stop) }
+        Self { port: own, way, answered, serving: Some(serving), stop: Some(stop) }
     }
 
     /// Where it listens.
@@ -82,6 +87,11 @@ impl Proxy {
     /// Says what becomes of what comes from now on.
     pub fn set(&self, way: Way) {
         self.way.send_replace(way);
+    }
+
+    /// Waits until the answer to a call has passed (or had just before), while the way is [`Way::Watched`].
+    pub async fn answered(&self) {
+        self.answered.notified().await;
     }
 }
 
@@ -94,24 +104,34 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: &TcpListener, port: u16, way: watch::Receiver<Way>) {
+async fn serve(
+    listener: &TcpListener,
+    port: u16,
+    way: watch::Receiver<Way>,
+    answered: &Arc<Notify>,
+) {
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
-        let way = way.clone();
+        let (way, answered) = (way.clone(), Arc::clone(answered));
         tokio::spawn(async move {
             if *way.borrow() == Way::Cut {
                 return;
             }
             let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             if let Ok(server) = TcpStream::connect(server).await {
-                join(client, server, way).await;
+                join(client, server, way, answered).await;
             }
         });
     }
 }
 
 /// Serves one connection until either end closes it, or it is cut.
-async fn join(client: TcpStream, server: TcpStream, way: watch::Receiver<Way>) {
+async fn join(
+    client: TcpStream,
+    server: TcpStream,
+    way: watch::Receiver<Way>,
+    answered: Arc<Notify>,
+) {
     // a small request is not held back for more of it
     client.set_nodelay(true).ok();
     server.set_nodelay(true).ok();
@@ -125,6 +145,7 @@ async fn join(client: TcpStream, server: TcpStream, way: watch::Receiver<Way>) {
         frames: Frames::new(12),
         side: Side::Requests,
         asked: Arc::clone(&asked),
+        answered: Arc::clone(&answered),
     };
     let answers = Pump {
         from: from_server,
@@ -133,6 +154,7 @@ async fn join(client: TcpStream, server: TcpStream, way: watch::Receiver<Way>) {
         frames: Frames::new(8),
         side: Side::Answers,
         asked,
+        answered,
     };
     tokio::select! {
         () = requests.run() => {}
@@ -140,7 +162,7 @@ async fn join(client: TcpStream, server: TcpStream, way: watch::Receiver<Way>) {
     }
 }
 
-/// The requests under way of the kind whose answers are swallowed, by their numbers.
+/// The requests under way of the kind whose answers are swallowed or watched, by their numbers.
 #[derive(Default)]
 struct Asked(Mutex<HashSet<i32>>);
 
@@ -158,6 +180,7 @@ struct Pump {
     frames: Frames,
     side: Side,
     asked: Arc<Asked>,
+    answered: Arc<Notify>,
 }
 
 impl Pump {
@@ -193,7 +216,7 @@ impl Pump {
         loop {
             let way = *self.way.borrow_and_update();
             let wait = match way {
-                Way::Open | Way::Deaf(_) => return true,
+                Way::Open | Way::Deaf(_) | Way::Watched(_) => return true,
                 Way::Cut => return false,
                 Way::BlackHole => Duration::MAX,
                 Way::Slow(delay) => delay,
@@ -213,12 +236,17 @@ impl Pump {
         let mut asked = self.asked.0.lock().unwrap();
         let side = self.side;
         self.frames.feed(chunk, |head, end| match (side, way) {
-            (Side::Requests, Way::Deaf(call)) if number16(&head[4..]) == call => {
+            (Side::Requests, Way::Deaf(call) | Way::Watched(call))
+                if number16(&head[4..]) == call =>
+            {
                 asked.insert(number32(&head[8..]));
             }
             (Side::Answers, Way::Deaf(_)) if asked.contains(&number32(&head[4..])) => {
                 // what of the head came with an earlier chunk has passed: half an answer is none
                 passing = passing.min(end.saturating_sub(8));
+            }
+            (Side::Answers, Way::Watched(_)) if asked.remove(&number32(&head[4..])) => {
+                self.answered.notify_one();
             }
             _ => {}
         });

@@ -20,6 +20,7 @@ use crate::journal::{Lost, RowOf};
 use crate::linxo::{CallFault, Refused};
 use crate::metrics::PollOutcome;
 use crate::queue_state::QueueState;
+use crate::sabotage::{self, Guard};
 use crate::schedule::{Class, Pace, phase_of};
 use crate::subscription::Subscription;
 
@@ -284,7 +285,11 @@ impl Queue {
             }
             Came::Replaced { queue, gap, .. } => {
                 self.adopt(queue, now, pace);
-                self.open(gap, now);
+                if sabotage::is_off(Guard::Reconciliation) {
+                    self.need = Need::Nothing;
+                } else {
+                    self.open(gap, now);
+                }
             }
             Came::Listed => {
                 self.need = Need::Nothing;

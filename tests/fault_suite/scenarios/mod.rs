@@ -3,6 +3,7 @@
 mod kafka;
 mod pairs;
 mod registry;
+mod source;
 mod transactions;
 
 use crate::scenario::Scenario;
@@ -35,5 +36,5 @@ pub const ELSEWHERE: &[Elsewhere] = &[
 
 /// All of them, in the order of the list of faults.
 pub fn all() -> Vec<Scenario> {
-    [kafka::ALL, transactions::ALL, registry::ALL, pairs::ALL].concat()
+    [kafka::ALL, transactions::ALL, registry::ALL, source::ALL, pairs::ALL].concat()
 }

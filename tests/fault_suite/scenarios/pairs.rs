@@ -45,6 +45,7 @@ async fn random_pairs(context: Context) -> Verdict {
             (first.end)(&mut world, brokers[0]).await;
         }
         some_time(&mut world, 5_000).await;
+        world.look().await;
     }
     world.verdict().await
 }

@@ -6,7 +6,7 @@ use linxo_kafka_bridge::oracle::{Rule, Verdict};
 use rdkafka::producer::{BaseProducer, Producer};
 use tokio::time::{Instant, sleep};
 
-use crate::scenario::{Context, Needs, ONE, Scenario};
+use crate::scenario::{Context, Needs, ONE, Scenario, THREE};
 use crate::support::PATIENCE;
 use crate::support::java::{Resource, restore, revoke};
 use crate::support::proxy::{END_TXN, Way};
@@ -27,6 +27,9 @@ pub const ALL: &[Scenario] = &[
     Scenario::new("K13", "commits whose outcome is not known", ONE, |c| Box::pin(unknown(c))),
     Scenario::new("K13-", "commits whose outcome is not known", ONE, |c| Box::pin(unknown(c)))
         .without("position", Rule::Twice),
+    Scenario::new("K13b", "all brokers die as one has answered a commit", THREE, |c| {
+        Box::pin(killed_at_commit(c))
+    }),
     Scenario::new("K14", "the bridge is frozen until its transaction has run out", ONE, |c| {
         Box::pin(frozen(c))
     })
@@ -76,6 +79,23 @@ async fn unknown(context: Context) -> Verdict {
         until_more(&world, before).await;
         proxy.set(Way::Open);
         world.pause(3).await;
+    }
+    world.verdict().await
+}
+
+/// It has said yes, and has perhaps not yet written so to every partition.
+async fn killed_at_commit(context: Context) -> Verdict {
+    let world = World::new(context, &[]).await;
+    let id = world.transactional_id().await;
+    for _ in 0..5 {
+        let proxy = world.kafka.transaction_coordinator(&id).await.proxy();
+        proxy.set(Way::Watched(END_TXN));
+        proxy.answered().await;
+        world.kafka.stop();
+        proxy.set(Way::Open);
+        world.kafka.restart().await;
+        world.bridge().ready().await;
+        world.pause(2).await;
     }
     world.verdict().await
 }
