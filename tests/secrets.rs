@@ -5,7 +5,7 @@
 //! unmapped fields that hold secrets, over a rotation of the keys; then everything that it left or
 //! showed is searched.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panic")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
 mod support;
 
