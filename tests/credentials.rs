@@ -5,13 +5,14 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use linxo_kafka_bridge::simulator::{Fault, Options, Order, RequestKind, Revocation, Sync};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use support::account::of_user;
 use support::{Bridge, PATIENCE, Stage, path_of, read_topic};
+use tokio::time::Instant;
 
 /// What [`Stage`] makes its key file of, and what comes in front of it.
 const OLD_KEY: (&str, &[u8]) =

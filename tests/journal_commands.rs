@@ -1,8 +1,6 @@
 //! `journal inspect` and `journal drain`: what a journal holds, and how it gets out when its instance
 //! never returns.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
-
 mod support;
 
 use support::{Stage, oracle};

@@ -98,8 +98,7 @@ impl Stage {
         places
     }
 
-    /// The places that outlive a bridge: topics, and the files of the folder that it runs in, less
-    /// those that hold secrets by intent.
+    /// The places that outlive a bridge: topics and files.
     pub async fn kept(&self) -> Vec<Place> {
         let mut places = Vec::new();
         for topic in TOPICS {
@@ -109,6 +108,13 @@ impl Stage {
                 places.extend(parts.map(|part| (topic.to_owned(), part)));
             }
         }
+        places.extend(self.files());
+        places
+    }
+
+    /// The files of the folder that bridges run in, less those that hold secrets by intent.
+    pub fn files(&self) -> Vec<Place> {
+        let mut places = Vec::new();
         add_files(self.folder.path(), self.folder.path(), &mut places);
         places
     }
