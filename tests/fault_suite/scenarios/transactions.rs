@@ -86,7 +86,7 @@ async fn unknown(context: Context) -> Verdict {
 async fn killed_at_commit(context: Context) -> Verdict {
     let world = World::new(context, &[]).await;
     let id = world.transactional_id().await;
-    for _ in 0..5 {
+    for _ in 0..3 {
         let proxy = world.kafka.transaction_coordinator(&id).await.proxy();
         proxy.set(Way::Watched(END_TXN));
         proxy.answered().await;
