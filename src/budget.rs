@@ -33,6 +33,8 @@ struct Shared {
     state: Mutex<State>,
     /// Woken when somebody waits and only time can help.
     refill: Notify,
+    /// Woken when the rate is another.
+    is_another: Notify,
 }
 
 struct State {
@@ -88,7 +90,8 @@ impl Budget {
             ahead_of_active: 0,
             required: BTreeMap::new(),
         };
-        let shared = Shared { state: Mutex::new(state), refill: Notify::new() };
+        let shared =
+            Shared { state: Mutex::new(state), refill: Notify::new(), is_another: Notify::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -98,6 +101,7 @@ impl Budget {
         state.refill();
         state.rate = rate;
         self.shared.serve(&mut state);
+        self.shared.is_another.notify_one();
     }
 
     /// Notes how many questions per second a partition's queues need; nothing when it is let go.
@@ -157,7 +161,7 @@ impl Budget {
             match pause {
                 // a pause by the rate of before ends when the rate changes
                 Some(pause) => {
-                    drop(tokio::time::timeout(pause, self.shared.refill.notified()).await);
+                    drop(tokio::time::timeout(pause, self.shared.is_another.notified()).await);
                 }
                 None => self.shared.refill.notified().await,
             }

@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use crate::ids::{JournalId, Timestamp};
 
 const FORMAT: &str = "linxo-bridge journal 1";
+/// Holds the last number whose row is synced, so that a log which ends before it is noticed: its
+/// reader takes a damaged frame for the end.
+const LAST: &str = "last";
 /// Is there as long as users have to be told that rows were lost.
 const DAMAGE: &str = "damage";
 
@@ -136,6 +139,20 @@ impl Folder {
         let since = damage.since.map_or_else(|| "-".to_owned(), |since| since.0.to_string());
         file.write_all(format!("{since} {}", damage.what).as_bytes())?;
         file.sync_all()
+    }
+
+    /// The last number whose row is synced, as far as was noted. It is written and not synced: a
+    /// killed process leaves it exact, a machine without power may leave it behind.
+    pub(super) fn last_synced(&self) -> u64 {
+        let bytes = std::fs::read(self.directory.join(LAST)).ok();
+        let bytes = bytes.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+        bytes.map_or(0, u64::from_le_bytes)
+    }
+
+    /// Where the last number is noted.
+    pub(super) fn last(&self) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).open(self.directory.join(LAST))
     }
 
     /// Every user has been told.

@@ -182,6 +182,10 @@ impl Journal {
                 salvage.rows
             ));
         }
+        let is_kept = !sabotage::is_off(Guard::RowNumbers);
+        if extent.last_number < shared.folder.last_synced() && is_kept {
+            shared.note_damage("rows that were synced are gone, the log of the rows was damaged");
+        }
         let unusable = |source| JournalError::Unusable { directory: directory.to_owned(), source };
         let (questions, left, unread) =
             Questions::open(directory, settings.max_in_flight).map_err(unusable)?;
@@ -212,6 +216,7 @@ impl Journal {
             .enable_time()
             .build()
             .map_err(unusable)?;
+        let noted = shared.folder.last().map_err(unusable)?;
         let shared_by_writer = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("journal".into())
@@ -225,6 +230,7 @@ impl Journal {
                         metrics,
                         number: last.last_number,
                         end: last.end,
+                        last: noted,
                         tidied: Instant::now(),
                         to_forget: 0,
                     };

@@ -229,6 +229,32 @@ async fn a_position_beyond_the_last_row_is_damage_until_everybody_is_told() {
 }
 
 #[tokio::test]
+async fn a_log_that_lost_synced_rows_to_damage_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let (journal, mut feed) = open(directory.path(), SETTINGS);
+    feed.begin(0, Timestamp(77)).unwrap();
+    for _ in 0..5 {
+        journal.keep(of("user"), Change::Answered(answer(&[1; 20_000]))).await.unwrap();
+    }
+    // as a process that was killed leaves it, and then a disk that fails
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let log = copy.path().join("rows.db-wal");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let from = bytes.len() * 3 / 4;
+    bytes[from..].fill(0xA5);
+    std::fs::write(&log, bytes).unwrap();
+    let (damaged, mut feed) = open(copy.path(), SETTINGS);
+    feed.begin(1, Timestamp(77)).unwrap();
+    assert_eq!(damaged.damage().unwrap().since, Some(Timestamp(77)));
+    assert_eq!(feed.next().await.unwrap().number, 2, "what comes before the damage is there");
+    assert_eq!(journal.damage(), None, "the undamaged one");
+}
+
+#[tokio::test]
 async fn nothing_that_was_received_can_be_read_in_the_folder() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, mut feed) = open(directory.path(), SETTINGS);

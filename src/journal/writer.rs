@@ -7,6 +7,8 @@
 //!
 //! Knows nothing of: what the rows say.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -53,6 +55,8 @@ pub(super) struct Writer {
     pub(super) metrics: Arc<Metrics>,
     pub(super) number: u64,
     pub(super) end: u64,
+    /// Holds the last number whose row is synced.
+    pub(super) last: File,
     pub(super) tidied: Instant,
     /// What was published when the file was tidied last. It goes at the next time: what the table
     /// of questions may still name is there for a while longer.
@@ -138,6 +142,10 @@ impl Writer {
             match self.store.append(stored, || sabotage::pass(CrashPoint::BeforeSync)) {
                 Ok(()) => {
                     self.metrics.journal_sync(began.elapsed());
+                    let last = stored.last().map_or(0, |row| row.number).to_le_bytes();
+                    if let Err(error) = self.last.write_all_at(&last, 0) {
+                        tracing::debug!(%error, "the last number cannot be noted");
+                    }
                     break;
                 }
                 Err(fault) if fault.is_damage() => {
