@@ -134,6 +134,11 @@ impl Feed {
         self.shared.published_end.store(end, Ordering::Release);
         self.shared.published.send_replace(position);
         let is_kept = !sabotage::is_off(Guard::Journal) && !sabotage::is_off(Guard::RowNumbers);
+        // rows go only when they were told to be published; the cluster may have lost that since
+        let is_hole = first.map_or(position < given, |(first, _)| first > position + 1);
+        if is_hole && position < given && is_kept {
+            self.shared.note_damage("rows that kafka has lost are gone from the journal too");
+        }
         if position > given && is_kept {
             self.shared.note_damage("the journal is older than what was published from it");
         }

@@ -139,6 +139,19 @@ pub enum PublisherError {
         /// The other process.
         found: String,
     },
+    /// The cluster has lost what it had told to be committed.
+    #[error(
+        "kafka has published up to row {found} of journal {journal} and had told {told}: every \
+         broker was lost at once. Start again: the rows after it are still in the journal"
+    )]
+    FellBack {
+        /// The journal.
+        journal: JournalId,
+        /// The position as it is.
+        found: u64,
+        /// The position as it was told to be committed.
+        told: u64,
+    },
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -353,6 +353,14 @@ impl Publishing {
             self.holdings.iter().map(|(partition, owned)| (*partition, owned.token)).collect();
         let found = self.reconnect(feed, controls, Some(last)).await?;
         self.drop_lost();
+        if found.number < self.last_number && !sabotage::is_off(Guard::Position) {
+            // the states held here are ahead of the topics: only a new start can make them agree
+            return Err(PublisherError::FellBack {
+                journal: self.settings.journal.clone(),
+                found: found.number,
+                told: self.last_number,
+            });
+        }
         let ours = found.incarnation.as_deref() == Some(self.settings.incarnation.as_str());
         if !(ours && found.number >= last) {
             return Ok(None);
