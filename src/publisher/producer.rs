@@ -268,7 +268,8 @@ impl TransactionalProducer {
         }
     }
 
-    fn fatal(&self) -> Option<Failure> {
+    /// What a producer that is of no more use has come to.
+    pub(super) fn fatal(&self) -> Option<Failure> {
         self.producer.client().fatal_error().map(|_| Failure::Fenced)
     }
 

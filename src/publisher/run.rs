@@ -315,7 +315,10 @@ impl Publishing {
     ) -> Result<Option<Published>, PublisherError> {
         let (failure, is_too_large) = match &interrupted {
             Interrupted::Mishap(mishap) => (mishap.failure, is_too_large(&mishap.source)),
-            Interrupted::Refused { source, .. } => (Failure::Condemned, is_too_large(source)),
+            Interrupted::Refused { source, .. } => {
+                let fatal = self.producer.as_ref().and_then(TransactionalProducer::fatal);
+                (fatal.unwrap_or(Failure::Condemned), is_too_large(source))
+            }
             Interrupted::Lost => (Failure::MustAbort, false),
             Interrupted::Record(_) => {
                 let Interrupted::Record(error) = interrupted else { return Ok(None) };
