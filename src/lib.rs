@@ -72,6 +72,9 @@ pub mod load;
 /// Everything in one process, for a person to see.
 pub mod demo;
 
+/// That somebody asks the process to end.
+pub mod stop;
+
 /// That the parts which must never stand still do not.
 pub mod pulse;
 

@@ -45,8 +45,9 @@ const KNOWS: &[(&str, &str)] = &[
     ("check", "admin config credential ids kafka linxo metrics record registry service topics"),
     ("simulator", ""),
     ("oracle", "event kafka metrics record registry simulator"),
-    ("load", "config ids kafka oracle record registry secret simulator topics"),
-    ("demo", "config credential ids kafka oracle record service simulator topics"),
+    ("load", "config ids kafka oracle record registry secret simulator topics stop"),
+    ("demo", "config credential ids kafka oracle record service simulator topics stop"),
+    ("stop", ""),
     ("pulse", "ids"),
     ("metrics", "ids"),
     ("config", "secret"),
@@ -57,7 +58,7 @@ const KNOWS: &[(&str, &str)] = &[
 
 /// What the programs may know.
 const PROGRAMS: &[(&str, &str)] = &[
-    ("linxo_bridge", "check config credential demo journal kafka service topics"),
+    ("linxo_bridge", "check config credential demo journal kafka service stop topics"),
     ("linxo_simulator", "simulator"),
     ("linxo_load", "load"),
 ];

@@ -11,6 +11,7 @@ use linxo_kafka_bridge::demo;
 use linxo_kafka_bridge::journal;
 use linxo_kafka_bridge::kafka::Clients;
 use linxo_kafka_bridge::service::{self, ServiceError, Setting};
+use linxo_kafka_bridge::stop;
 use linxo_kafka_bridge::topics::{self, TopicDesk};
 
 /// Exit code of a configuration, or a command line, that cannot be used.
@@ -142,7 +143,7 @@ async fn serve(config: Config) -> ExitCode {
         }
     };
     let (running, _) = tokio::sync::oneshot::channel();
-    match service::serve(config, Setting { keys, shape: None }, running, stop_requested()).await {
+    match service::serve(config, Setting { keys, shape: None }, running, stop::requested()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "linxo-bridge ends");
@@ -263,21 +264,4 @@ fn log(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error>
         LogFormat::Json => lines.json().init(),
     }
     Ok(())
-}
-
-/// Resolves at SIGTERM or SIGINT.
-async fn stop_requested() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        _ => {
-            tracing::error!("signals cannot be heard, only a kill ends this process");
-            std::future::pending::<()>().await;
-        }
-    }
 }

@@ -32,6 +32,7 @@ use stage::{Folder, Stage};
 use watchdog::Watchdog;
 
 use crate::oracle::{self, Patience, Rules};
+use crate::stop;
 
 /// How long after `--seconds` the process ends at the latest.
 const LATE: Duration = Duration::from_secs(10);
@@ -125,7 +126,7 @@ pub async fn run(options: Options) -> ExitCode {
     };
     let played = tokio::select! {
         played = play(&options, &folder, &watchdog, &mut screen) => played,
-        () = interrupted() => return ExitCode::FAILURE,
+        () = stop::requested() => return ExitCode::FAILURE,
     };
     watchdog.now("taking everything down");
     match played {
@@ -177,18 +178,6 @@ async fn play(
     summary::show(&verdict, &told, screen);
     stage.simulator.stop().await;
     Ok(verdict.agrees())
-}
-
-/// Resolves at SIGINT or SIGTERM, so that the folder is removed then too.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
 }
 
 fn failed(screen: &mut Screen, error: &DemoError) -> ExitCode {

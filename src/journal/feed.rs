@@ -116,8 +116,8 @@ enum FeedFault {
 }
 
 impl Feed {
-    /// Goes on after `position`, which is published. Numbers given from now on are greater. An
-    /// error when the journal never gave that number: it is an older copy of itself.
+    /// Goes on after `position`, which is published. Numbers given from now on are greater. A
+    /// position that does not fit the rows is noted as damage.
     pub fn begin(&mut self, position: u64, published_until: Timestamp) -> Result<(), JournalError> {
         let is_known = published_until > Timestamp::default();
         self.shared.note_published_until(is_known.then_some(published_until));

@@ -25,6 +25,7 @@ use super::tail::Tail;
 use super::traffic::Traffic;
 use super::wire::order;
 use crate::ids::Timestamp;
+use crate::stop;
 
 const STEP: Duration = Duration::from_millis(50);
 const SECOND: Duration = Duration::from_secs(1);
@@ -94,7 +95,7 @@ pub(super) async fn drive(stage: &Stage, tail: &Tail, script: Script) -> Result<
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = started;
-    let mut interrupted = std::pin::pin!(super::interrupted());
+    let mut interrupted = std::pin::pin!(stop::requested());
     loop {
         let next = run.edges.last().map_or(end, |edge| started + edge.at);
         tokio::select! {

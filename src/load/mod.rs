@@ -264,15 +264,3 @@ fn failed(error: &LoadError) -> ExitCode {
     let is_usage = matches!(error, LoadError::Usage(_) | LoadError::Config(_));
     ExitCode::from(if is_usage { USAGE } else { CANNOT_TELL })
 }
-
-/// Resolves at SIGINT or SIGTERM.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-}

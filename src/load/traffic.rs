@@ -14,15 +14,6 @@ use crate::simulator::{Mode, Status, Sync};
 /// How long a synchronization takes at most.
 const LONGEST_MS: f64 = 3000.0;
 
-/// Where a synchronization may end that asks the user to act.
-const ASKING: [Status; 5] = [
-    Status::TokenExpired,
-    Status::PasswordChangeRequired,
-    Status::ChallengeRequired,
-    Status::UserActionRequired,
-    Status::AuthFailed,
-];
-
 /// Draws who synchronizes next, and how.
 pub(super) struct Traffic {
     dice: Dice,
@@ -52,7 +43,7 @@ impl Traffic {
         }
         let user = name(u32::try_from(self.dice.below(self.users as usize)).unwrap_or(0));
         let asks = self.dice.happens(0.2);
-        let ending = if asks { self.dice.pick(&ASKING).copied() } else { None };
+        let ending = if asks { self.dice.pick(&Status::ASKING).copied() } else { None };
         let sync = Sync {
             connection: None,
             ending: ending.unwrap_or_default(),

@@ -24,6 +24,7 @@ mod limits;
 mod outbox;
 mod position;
 mod producer;
+mod recovery;
 mod run;
 mod tally;
 #[cfg(test)]

@@ -12,13 +12,12 @@ use tokio::sync::oneshot;
 
 use super::ServiceError;
 use super::progress::Progress;
-use super::start::{journal_settings, pen, registry, shape};
+use super::start::{journal_settings, pen, registry, room, shape};
 use crate::assignment::Ownership;
 use crate::config::Config;
 use crate::credential::KeyRing;
 use crate::journal::{Folder, Journal};
 use crate::kafka::Clients;
-use crate::linxo::Room;
 use crate::metrics::Metrics;
 use crate::publisher::{self, PublisherSettings};
 use crate::pulse::Pulse;
@@ -38,12 +37,7 @@ pub async fn drain(config: &Config, keys: KeyRing) -> Result<u64, ServiceError> 
     let shape = shape(config, &desk, &progress).await?;
     let (pen, decoder) =
         pen(config, registry.as_ref(), &topics, shape, Some(desk), &progress).await?;
-    let room = Room::new(
-        config.polling.max_in_flight,
-        config.polling.max_in_flight_bytes,
-        config.linxo.max_answer,
-    );
-    let settings = journal_settings(config, &room);
+    let settings = journal_settings(config, &room(config));
     let (journal, feed) = Journal::open(folder, Arc::new(keys), settings, Arc::clone(&metrics))?;
     if let Some(damage) = journal.damage() {
         tracing::error!(

@@ -29,7 +29,7 @@ use crate::publisher::Control;
 use crate::queue_state::QueueState;
 use crate::record::{Decoder, RecordError, Topics};
 use crate::registry::{Registry, RegistryFault};
-use crate::worker::{COMMANDS, Command, Granted, Order, Outside, Worker};
+use crate::worker::{COMMANDS, Command, Order, Outside, Worker};
 
 const AGAIN: Duration = Duration::from_secs(1);
 const SHOW: Duration = Duration::from_secs(1);
@@ -313,8 +313,7 @@ impl Fleet {
         }
         let (commands, received) = mpsc::channel(COMMANDS);
         let (orders, ordered) = watch::channel(Order::Work);
-        let granted = Granted { partition, token };
-        let mut worker = Worker::new(granted, granted_at, Arc::clone(&self.outside), received);
+        let mut worker = Worker::new(partition, granted_at, Arc::clone(&self.outside), received);
         let users = loaded.users.len();
         for user in loaded.users {
             worker.load(user, loaded.asked_until);

@@ -233,11 +233,7 @@ async fn start(
 
     shared.progress.wait_for("kafka: the producer and the journal's position");
     let keys = Arc::new(setting.keys);
-    let room = Room::new(
-        config.polling.max_in_flight,
-        config.polling.max_in_flight_bytes,
-        config.linxo.max_answer,
-    );
+    let room = room(config);
     let settings = journal_settings(config, &room);
     let (journal, feed) = Journal::open(folder, Arc::clone(&keys), settings, Arc::clone(metrics))?;
     let (found, position) = oneshot::channel();
@@ -374,6 +370,15 @@ pub(super) async fn pen(
         is_repeatable: config.linxo.delivery == Delivery::Repeatable,
     };
     Ok((pen, Arc::new(RwLock::new(decoder))))
+}
+
+/// Memory for answers in flight.
+pub(super) fn room(config: &Config) -> Room {
+    Room::new(
+        config.polling.max_in_flight,
+        config.polling.max_in_flight_bytes,
+        config.linxo.max_answer,
+    )
 }
 
 /// How much the journal of a configuration keeps.

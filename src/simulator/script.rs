@@ -69,6 +69,15 @@ pub enum Status {
 }
 
 impl Status {
+    /// Those that ask the user to act.
+    pub const ASKING: [Self; 5] = [
+        Self::TokenExpired,
+        Self::PasswordChangeRequired,
+        Self::ChallengeRequired,
+        Self::UserActionRequired,
+        Self::AuthFailed,
+    ];
+
     /// The name the source uses.
     pub fn as_str(self) -> &'static str {
         match self {

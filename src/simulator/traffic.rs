@@ -15,14 +15,6 @@ use super::names::Lot;
 use super::script::{Status, Sync};
 use super::world::World;
 
-/// The statuses that ask a user to act, one of which is drawn.
-const ASKING: [Status; 5] = [
-    Status::TokenExpired,
-    Status::PasswordChangeRequired,
-    Status::ChallengeRequired,
-    Status::UserActionRequired,
-    Status::AuthFailed,
-];
 /// More than any bridge takes.
 const MOST_EVENTS_PER_SECOND: f64 = 1_000_000.0;
 
@@ -114,8 +106,8 @@ impl World {
         };
         let user = (draw() * users as f64) as u32;
         let asks = draw() < traffic.asking;
-        let which = (draw() * ASKING.len() as f64) as usize;
-        let ending = if asks { ASKING.get(which).copied() } else { None };
+        let which = (draw() * Status::ASKING.len() as f64) as usize;
+        let ending = if asks { Status::ASKING.get(which).copied() } else { None };
         let as_event = draw() < 0.5;
         let sync = Sync {
             ending: ending.unwrap_or(Status::Success),

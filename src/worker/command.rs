@@ -163,14 +163,14 @@ impl Worker {
     }
 
     fn obey_now(&mut self, index: Option<u32>, command: Command) {
-        let granted = self.granted;
+        let partition = self.partition;
         match command {
             Command::Put { user, credential, adopt, reply } => {
                 self.put(index, user, credential, adopt, reply);
             }
             Command::Remove { reply, .. } => match self.begin_change(index) {
                 Some((index, queue)) => {
-                    let of = queue.row_of(granted);
+                    let of = queue.row_of(partition);
                     self.perform(index, Step::Remove { of, reply }, None);
                 }
                 None => answer(reply, Err(Unserved::UnknownUser)),
@@ -237,9 +237,9 @@ impl Worker {
         adopt: Option<QueueId>,
         reply: oneshot::Sender<Result<PutDone, Unserved>>,
     ) {
-        let granted = self.granted;
+        let partition = self.partition;
         if let Some((index, queue)) = self.begin_change(index) {
-            let question = queue.question(granted);
+            let question = queue.question(partition);
             let subscription = Box::new(Subscription {
                 user_id: queue.user.clone(),
                 subscription_id: queue.subscription_id.clone(),
@@ -255,7 +255,7 @@ impl Worker {
         }
         let mut queue = Queue::subscribing(user);
         queue.doing = Doing::Busy;
-        let of = queue.row_of(self.granted);
+        let of = queue.row_of(self.partition);
         let index = self.insert(queue);
         self.perform(index, Step::Subscribe { of, credential, adopt, reply }, None);
     }
@@ -286,7 +286,7 @@ impl Worker {
     }
 
     fn view(&self, queue: &Queue) -> SubscriptionView {
-        queue.view(self.granted.partition, &self.outside.instance_id, &self.outside.pace)
+        queue.view(self.partition, &self.outside.instance_id, &self.outside.pace)
     }
 
     fn visible(&self, index: Option<u32>) -> Option<&Queue> {

@@ -37,6 +37,7 @@ pub use queue::Loaded;
 
 use crate::budget::Slot;
 use crate::ids::{Timestamp, UserId};
+use crate::journal::Stock;
 use crate::metrics::Census;
 use crate::schedule::{Class, Pace, Wheel};
 use queue::{Doing, Next, Queue};
@@ -55,18 +56,9 @@ const LONGEST_CENSUS: Duration = Duration::from_secs(10);
 type Turn = Pin<Box<dyn Future<Output = (Class, Option<Slot>)> + Send>>;
 type Performing = Pin<Box<dyn Future<Output = Done> + Send>>;
 
-/// A partition and the grant by which it is ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Granted {
-    /// The partition.
-    pub partition: i32,
-    /// Which grant of it this is.
-    pub token: u64,
-}
-
 /// What drains the queues of one owned partition.
 pub struct Worker {
-    granted: Granted,
+    partition: i32,
     outside: Arc<Outside>,
     queues: Vec<Option<Queue>>,
     vacant: Vec<u32>,
@@ -104,13 +96,13 @@ pub enum Order {
 impl Worker {
     /// A worker for a partition that was granted at `granted_at`.
     pub fn new(
-        granted: Granted,
+        partition: i32,
         granted_at: Instant,
         outside: Arc<Outside>,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         Self {
-            granted,
+            partition,
             wheel: Wheel::new(outside.started),
             outside,
             queues: Vec::new(),
@@ -182,9 +174,9 @@ impl Worker {
         while let Some(done) = self.under_way.next().await {
             self.settle(done);
         }
-        self.outside.metrics.census(self.granted.partition, None);
-        self.outside.budget.require(self.granted.partition, 0.0);
-        self.outside.pulse.forget(self.granted.partition);
+        self.outside.metrics.census(self.partition, None);
+        self.outside.budget.require(self.partition, 0.0);
+        self.outside.pulse.forget(self.partition);
     }
 
     fn set(&self, alarm: &mut Pin<Box<Sleep>>) {
@@ -220,9 +212,7 @@ impl Worker {
         } else {
             queue.class(now, &self.outside.pace)
         };
-        if is_unsure && queue.needs_queue()
-            || !queue.is_admitted(self.outside.journal.stock(), class)
-        {
+        if !is_for_now(self.order, self.outside.journal.stock(), queue, class) {
             queue.doing = Doing::Idle;
             self.wheel.arm(index, now + self.outside.pace.no_room());
             return;
@@ -264,11 +254,7 @@ impl Worker {
         let stock = self.outside.journal.stock();
         let is_admitted = |index: &u32| {
             let queue = self.queues.get(*index as usize).and_then(Option::as_ref);
-            let may_recover = self.order == Order::Work || class != Class::Reconciliation;
-            queue.is_some_and(|queue| {
-                let is_for_now = self.order == Order::Work || !queue.needs_queue();
-                is_for_now && may_recover && queue.is_admitted(stock, class)
-            })
+            queue.is_some_and(|queue| is_for_now(self.order, stock, queue, class))
         };
         match waiting {
             Some(index) if is_admitted(&index) => self.begin(index, class, slot),
@@ -290,7 +276,7 @@ impl Worker {
         let interval = queue.asked.map(|asked| now - asked);
         self.outside.metrics.poll_scheduled(now.saturating_duration_since(queue.due), interval);
         queue.doing = Doing::Busy;
-        let step = queue.step(class, self.granted);
+        let step = queue.step(class, self.partition);
         self.perform(index, step, Some(slot));
     }
 
@@ -413,8 +399,15 @@ impl Worker {
             queue.count(&mut census, now, wall, &self.outside.pace);
             required += queue.required_rate(now, &self.outside.pace, &tokens);
         }
-        self.outside.budget.require(self.granted.partition, required);
-        self.outside.metrics.census(self.granted.partition, Some(census));
-        self.outside.pulse.beat(self.granted.partition, now, asked_until);
+        self.outside.budget.require(self.partition, required);
+        self.outside.metrics.census(self.partition, Some(census));
+        self.outside.pulse.beat(self.partition, now, asked_until);
     }
+}
+
+/// Whether something of this class may be done for a queue: there is room for its answer, and while
+/// the group is unsure it is a question to the queue and nothing else.
+fn is_for_now(order: Order, stock: Stock, queue: &Queue, class: Class) -> bool {
+    let is_question = !queue.needs_queue() && class != Class::Reconciliation;
+    (order == Order::Work || is_question) && queue.is_admitted(stock, class)
 }

@@ -98,6 +98,16 @@ pub const ONE: Needs = Needs { brokers: 1, is_own: false, properties: &[] };
 /// Three, a proxy before each.
 pub const THREE: Needs = Needs { brokers: 3, is_own: false, properties: &[] };
 
+/// One that takes rights away on request.
+pub const AUTHORIZED: Needs = Needs {
+    brokers: 1,
+    is_own: true,
+    properties: &[
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("allow.everyone.if.no.acl.found", "true"),
+    ],
+};
+
 /// What a scenario is given.
 #[derive(Clone)]
 pub struct Context {

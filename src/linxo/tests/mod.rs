@@ -49,6 +49,19 @@ struct Fake {
 }
 
 impl Fake {
+    /// Gives tokens t0, t1 and so on, and refuses questions with the first of them.
+    async fn refusing_the_first_token() -> Self {
+        let given = AtomicUsize::new(0);
+        Self::start(move |seen| match seen.path.as_str() {
+            "/auth/token" => token(&format!("t{}", given.fetch_add(1, Ordering::SeqCst))),
+            _ if seen.header("authorization") == "Bearer t0" => {
+                StatusCode::UNAUTHORIZED.into_response()
+            }
+            _ => StatusCode::NO_CONTENT.into_response(),
+        })
+        .await
+    }
+
     async fn start<F>(answer: F) -> Self
     where
         F: Fn(&Seen) -> Response + Send + Sync + 'static,

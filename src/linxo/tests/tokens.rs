@@ -35,15 +35,7 @@ async fn a_hundred_askers_share_one_token_request() {
 
 #[tokio::test]
 async fn after_a_401_the_client_token_is_renewed_once_for_all() {
-    let given = AtomicUsize::new(0);
-    let fake = Fake::start(move |seen| match seen.path.as_str() {
-        "/auth/token" => token(&format!("t{}", given.fetch_add(1, Ordering::SeqCst))),
-        _ if seen.header("authorization") == "Bearer t0" => {
-            StatusCode::UNAUTHORIZED.into_response()
-        }
-        _ => StatusCode::NO_CONTENT.into_response(),
-    })
-    .await;
+    let fake = Fake::refusing_the_first_token().await;
     let source = source(&fake.url);
     let answers = join_all((0..20).map(|_| ask_as_client(&source))).await;
     assert!(answers.iter().all(|asked| matches!(asked, Asked::Empty)), "{answers:?}");

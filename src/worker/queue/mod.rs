@@ -11,7 +11,6 @@ mod timing;
 use tokio::time::Instant;
 
 use self::timing::backoff;
-use super::Granted;
 use super::step::{Came, HeldCredential, Question, Step, Suspect, Suspicion};
 use crate::admin::LastAnswer;
 use crate::gap::{Cause, Certainty};
@@ -205,18 +204,18 @@ impl Queue {
     }
 
     /// Whom rows of this queue are about.
-    pub(super) fn row_of(&self, granted: Granted) -> RowOf {
+    pub(super) fn row_of(&self, partition: i32) -> RowOf {
         RowOf {
             user: self.user.clone(),
-            partition: granted.partition,
+            partition,
             owner_epoch: self.owner_epoch,
             subscription_id: self.subscription_id.clone(),
         }
     }
 
     /// What to do now that the budget allows something of this class.
-    pub(super) fn step(&self, class: Class, granted: Granted) -> Step {
-        let user = self.row_of(granted);
+    pub(super) fn step(&self, class: Class, partition: i32) -> Step {
+        let user = self.row_of(partition);
         let credential = self.credential.clone();
         match &self.need {
             Need::NewQueue(cause) => {
@@ -229,14 +228,14 @@ impl Queue {
                 queue: self.queue.clone(),
                 generation: self.generation,
             },
-            Need::Nothing | Need::Listing { .. } => Step::Ask(self.question(granted)),
+            Need::Nothing | Need::Listing { .. } => Step::Ask(self.question(partition)),
         }
     }
 
     /// A question to the queue as it is.
-    pub(super) fn question(&self, granted: Granted) -> Question {
+    pub(super) fn question(&self, partition: i32) -> Question {
         Question {
-            of: self.row_of(granted),
+            of: self.row_of(partition),
             credential: self.credential.clone(),
             queue: self.queue.clone(),
             generation: self.generation,

@@ -16,7 +16,7 @@ const PACE: Pace = Pace {
     queue_lifetime: Duration::from_secs(900),
     credential_retry: Duration::from_secs(60),
 };
-const GRANTED: Granted = Granted { partition: 3, token: 1 };
+const PARTITION: i32 = 3;
 
 fn subscription() -> Subscription {
     Subscription {
@@ -73,7 +73,7 @@ fn pause(next: Next) -> Duration {
 
 /// What is done when the budget allows everything.
 fn step(queue: &Queue) -> Step {
-    queue.step(queue.class(Instant::now(), &PACE), GRANTED)
+    queue.step(queue.class(Instant::now(), &PACE), PARTITION)
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,13 +255,13 @@ async fn a_question_without_an_answer_is_remembered_until_it_is_known_what_becam
         refused: None,
     };
     queue.settle(timed_out(Suspicion::Begun(suspect.clone())), &PACE);
-    assert_eq!(queue.question(GRANTED).suspect, Some(suspect));
+    assert_eq!(queue.question(PARTITION).suspect, Some(suspect));
     // an empty answer says nothing about what came before, and the queue is asked when it is due
     assert_eq!(pause(queue.settle(asked(PollOutcome::Empty), &PACE)), PACE.suspicion());
-    assert_eq!(queue.question(GRANTED).from(), since);
+    assert_eq!(queue.question(PARTITION).from(), since);
     assert_eq!(queue.lost(Cause::QueueGone).from, since, "a death takes the suspicion in");
     queue.settle(timed_out(Suspicion::Over), &PACE);
-    assert_eq!(queue.question(GRANTED).suspect, None);
+    assert_eq!(queue.question(PARTITION).suspect, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,19 +6,11 @@ use std::time::Duration;
 use linxo_kafka_bridge::oracle::Verdict;
 use linxo_kafka_bridge::simulator::{Status, Sync};
 
-use crate::scenario::{Context, Needs, ONE, Scenario, THREE};
+use crate::scenario::{AUTHORIZED, Context, Needs, ONE, Scenario, THREE};
 use crate::support::java::{Resource, move_leaders, restore, revoke};
 use crate::support::proxy::Way;
 use crate::world::World;
 
-const AUTHORIZED: Needs = Needs {
-    brokers: 1,
-    is_own: true,
-    properties: &[
-        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
-        ("allow.everyone.if.no.acl.found", "true"),
-    ],
-};
 const OWN_THREE: Needs = Needs { is_own: true, ..THREE };
 
 /// Longer than `transaction.timeout.ms` of the suite and the broker's look for what ran out.

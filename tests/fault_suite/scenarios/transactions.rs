@@ -6,20 +6,11 @@ use linxo_kafka_bridge::oracle::{Rule, Verdict};
 use rdkafka::producer::{BaseProducer, Producer};
 use tokio::time::{Instant, sleep};
 
-use crate::scenario::{Context, Needs, ONE, Scenario, THREE};
+use crate::scenario::{AUTHORIZED, Context, ONE, Scenario, THREE};
 use crate::support::PATIENCE;
 use crate::support::java::{Resource, restore, revoke};
 use crate::support::proxy::{END_TXN, Way};
 use crate::world::World;
-
-const AUTHORIZED: Needs = Needs {
-    brokers: 1,
-    is_own: true,
-    properties: &[
-        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
-        ("allow.everyone.if.no.acl.found", "true"),
-    ],
-};
 
 pub const ALL: &[Scenario] = &[
     Scenario::new("K11", "the producer fails for good", AUTHORIZED, |c| Box::pin(fatal(c))),
