@@ -148,7 +148,7 @@ impl Publishing {
             let owned = self.holdings.get(&look.partition);
             let state = owned.and_then(|owned| owned.states.get(&look.user));
             // who asked may have gone
-            look.expected.send(state.and_then(QueueState::expected_id)).ok();
+            look.expected.send(state.and_then(QueueState::settling_id)).ok();
         }
         for adoption in self.adoptions.extract_if(.., |of| of.last_number <= last_number) {
             let owned = self.holdings.get_mut(&adoption.partition);

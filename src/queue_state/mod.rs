@@ -119,6 +119,8 @@ pub struct Suspicion {
     pub since: Timestamp,
     /// When the first such question was given up, by our clock.
     pub at: Timestamp,
+    /// The last event of the queue that was published before it.
+    pub last_event_id: Option<Box<str>>,
 }
 
 /// The queue that a user's events come from now.
@@ -201,6 +203,13 @@ impl QueueState {
     pub fn expected_id(&self) -> Option<u64> {
         let last: u64 = self.last_event_id.as_ref()?.parse().ok()?;
         (self.consecutive >= PROVEN).then(|| last.saturating_add(1))
+    }
+
+    /// The id by which the next event lifts the suspicion that is held, or proves it; none when that
+    /// cannot be told, as when events came since: that the next one follows those says nothing.
+    pub fn settling_id(&self) -> Option<u64> {
+        let suspicion = self.suspicion.as_ref()?;
+        if suspicion.last_event_id == self.last_event_id { self.expected_id() } else { None }
     }
 
     /// Whether an event of the queue has been published before.

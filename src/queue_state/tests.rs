@@ -223,3 +223,26 @@ fn rows_of_earlier_epochs_are_taken_when_the_last_writer_had_the_same_journal() 
     assert!(written_by(Some("another")).takes(&wish, 4));
     assert!(!written_by(Some("ours")).takes(&SubscriptionId::from("other wish"), 4));
 }
+
+#[test]
+fn a_suspicion_is_settled_by_the_event_after_it_and_by_no_later_one() {
+    let mut state = state();
+    for id in 1..=20 {
+        state.follow(&id.to_string());
+    }
+    assert_eq!(state.settling_id(), None, "nothing is suspected");
+    let last_event_id = state.last_event_id.clone();
+    let (since, at) = (Timestamp(1), Timestamp(2));
+    state.suspicion = Some(Box::new(Suspicion { since, at, last_event_id }));
+    assert_eq!(state.settling_id(), Some(21));
+    // nobody judged by this one, whose predecessors may be lost
+    state.follow("25");
+    for id in 26..=40 {
+        state.follow(&id.to_string());
+    }
+    assert_eq!(state.settling_id(), None);
+
+    // where ids count as consecutive only since then, they say no more
+    state.consecutive = PROVEN;
+    assert_eq!((state.expected_id(), state.settling_id()), (Some(41), None));
+}

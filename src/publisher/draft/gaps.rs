@@ -81,7 +81,8 @@ impl Draft<'_> {
             return self.missed(of, &lost, out);
         };
         if state.suspicion.is_none() {
-            state.suspicion = Some(Box::new(Suspicion { since, at }));
+            let last_event_id = state.last_event_id.clone();
+            state.suspicion = Some(Box::new(Suspicion { since, at, last_event_id }));
         }
         Ok(())
     }

@@ -48,7 +48,11 @@ fn full_state() -> QueueState {
             queue_generation: 2,
             last_event_id: None,
         })),
-        suspicion: Some(Box::new(Suspicion { since: Timestamp(7), at: Timestamp(8) })),
+        suspicion: Some(Box::new(Suspicion {
+            since: Timestamp(7),
+            at: Timestamp(8),
+            last_event_id: Some("12".into()),
+        })),
         consecutive: -1,
         recent_event_ids: vec!["13".into(), "14".into()],
         journal_id: Some(JournalId::random()),

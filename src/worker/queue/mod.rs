@@ -117,7 +117,7 @@ impl Queue {
             Box::new(Suspect {
                 since: suspicion.since,
                 due: Instant::now() + pace.suspicion().saturating_sub(waited),
-                expected: state.expected_id(),
+                expected: state.settling_id(),
             })
         });
         let open_gap = state.recovery.map(|recovery| recovery.gap_id);
