@@ -8,7 +8,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use linxo_kafka_bridge::simulator::{EventEntry, Fate, Ledger, Sync};
+use linxo_kafka_bridge::simulator::{Fate, Sync};
 use support::{Stage, oracle};
 
 const USERS: usize = 12;
@@ -32,23 +32,6 @@ async fn flow(stage: &Stage, round: usize, more: usize) {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-/// Events that were handed out, are not in the topic, and lie inside no gap of their user.
-fn lost_in_silence<'a>(
-    ledger: &'a Ledger,
-    events: &[support::Decoded],
-    gaps: &[support::Decoded],
-) -> Vec<&'a EventEntry> {
-    let published = oracle::published(events);
-    let covers = |gap: &support::Decoded, event: &EventEntry| {
-        let millis = |field: &str| gap.value[field].as_i64().unwrap();
-        let at = i64::try_from(event.handed_out.as_ref().unwrap().at).unwrap();
-        gap.text("user_id") == &*event.user && millis("from") <= at && at <= millis("to")
-    };
-    let handed_out = oracle::handed_out(ledger).into_iter();
-    let missing = handed_out.filter(|(key, _)| !published.contains(key)).map(|(_, event)| event);
-    missing.filter(|event| !gaps.iter().any(|gap| covers(gap, event))).collect()
 }
 
 #[tokio::test]
@@ -97,8 +80,9 @@ async fn a_kill_in_the_flow_of_events_repeats_nothing_and_loses_nothing_in_silen
     oracle::assert_sequences_without_holes(&events);
     oracle::assert_order_per_key(&events);
     // what was on the wire when the bridge was killed is a gap soon after
-    let gaps =
-        stage.until("linxo.gaps", |gaps| lost_in_silence(&ledger, &events, gaps).is_empty()).await;
+    let gaps = stage
+        .until("linxo.gaps", |gaps| oracle::lost_in_silence(&ledger, &events, gaps).is_empty())
+        .await;
     // the ids of a queue are consecutive here, so that most losses are known for certain
     let causes: BTreeSet<(&str, &str)> =
         gaps.iter().map(|gap| (gap.text("cause"), gap.text("certainty"))).collect();

@@ -145,6 +145,34 @@ impl Feed {
         Ok(())
     }
 
+    /// Notes that `ours` publishes from now on. What Kafka has, name and position, is `found`: when it
+    /// was written from a copy of the folder, rows of ours may lie before it that are unpublished.
+    pub fn published_by(&self, ours: &str, found: Option<(&str, u64)>) -> Result<(), JournalError> {
+        let folder = &self.shared.folder;
+        let directory = folder.directory();
+        let unusable = |source| JournalError::Unusable { directory: directory.to_owned(), source };
+        if let Some((found, position)) = found
+            && !folder.has_published(found, position).map_err(unusable)?
+            && !sabotage::is_off(Guard::Journal)
+        {
+            let what = "another process has published from a copy of the journal";
+            self.shared.note_damage_since(what, self.first_received()?);
+        }
+        folder.note_publisher(ours, found).map_err(unusable)
+    }
+
+    /// When the first answer on disk was received, published or not.
+    fn first_received(&self) -> Result<Option<Timestamp>, JournalError> {
+        let stored = self.store.read(0, u64::MAX, CHUNK_ROWS, CHUNK_BYTES);
+        let stored = stored.map_err(|fault| JournalError::unreadable(&fault))?;
+        let received_at = |stored: Stored| {
+            let plain = self.seal.open(stored.number, &stored.sealed).ok()?;
+            let (_, change) = super::form::read(&plain)?;
+            Some(change.answer()?.received_at)
+        };
+        Ok(stored.into_iter().find_map(received_at))
+    }
+
     /// The next row; none when no row will come any more.
     pub async fn next(&mut self) -> Option<Row> {
         loop {

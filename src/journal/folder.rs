@@ -13,10 +13,14 @@ use std::path::{Path, PathBuf};
 
 use crate::ids::{JournalId, Timestamp};
 
+/// Holds the format and the UUID.
+const JOURNAL: &str = "journal";
 const FORMAT: &str = "linxo-bridge journal 1";
 /// Holds the last number whose row is synced, so that a log which ends before it is noticed: its
 /// reader takes a damaged frame for the end.
 const LAST: &str = "last";
+/// Holds who publishes from the folder, and, on the second line, the position that it found.
+const PUBLISHER: &str = "publisher";
 /// Is there as long as users have to be told that rows were lost.
 const DAMAGE: &str = "damage";
 
@@ -91,11 +95,10 @@ impl Folder {
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        let path = directory.join("journal");
-        let id = match std::fs::read_to_string(&path) {
+        let id = match std::fs::read_to_string(directory.join(JOURNAL)) {
             Ok(text) => parse(&text).ok_or_else(|| JournalError::Unknown(directory.to_owned()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make(directory, &path).map_err(unusable)?
+                make(directory).map_err(unusable)?
             }
             Err(source) => return Err(unusable(source)),
         };
@@ -110,7 +113,7 @@ impl Folder {
 
     /// The UUID of the journal in `directory`, whoever uses it.
     pub(super) fn read_id(directory: &Path) -> Result<JournalId, JournalError> {
-        let text = std::fs::read_to_string(directory.join("journal"))
+        let text = std::fs::read_to_string(directory.join(JOURNAL))
             .map_err(|source| JournalError::Unusable { directory: directory.to_owned(), source })?;
         parse(&text).ok_or_else(|| JournalError::Unknown(directory.to_owned()))
     }
@@ -135,10 +138,8 @@ impl Folder {
 
     /// Writes down, durably, that rows are lost.
     pub(super) fn note_damage(&self, damage: &Damage) -> io::Result<()> {
-        let mut file = File::create(self.directory.join(DAMAGE))?;
         let since = damage.since.map_or_else(|| "-".to_owned(), |since| since.0.to_string());
-        file.write_all(format!("{since} {}", damage.what).as_bytes())?;
-        file.sync_all()
+        write_durably(&self.directory, DAMAGE, format!("{since} {}", damage.what).as_bytes())
     }
 
     /// The last number whose row is synced, as far as was noted. It is written and not synced: a
@@ -153,6 +154,29 @@ impl Folder {
     pub(super) fn last(&self) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).open(self.directory.join(LAST))
+    }
+
+    /// Whether a position that `incarnation` wrote came from this folder, and not from a copy of it:
+    /// from who published last, or as that one found it.
+    pub(super) fn has_published(&self, incarnation: &str, position: u64) -> io::Result<bool> {
+        let text = match std::fs::read_to_string(self.directory.join(PUBLISHER)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            read => read?,
+        };
+        let mut lines = text.lines();
+        let is_last = lines.next() == Some(incarnation);
+        let found = lines.next().and_then(|line| line.split_once(' '));
+        let is_found = found.is_some_and(|(before, number)| {
+            before == incarnation && number.parse().is_ok_and(|number: u64| position <= number)
+        });
+        Ok(is_last || is_found)
+    }
+
+    /// Writes down, durably, that `ours` publishes from now on, and what it found.
+    pub(super) fn note_publisher(&self, ours: &str, found: Option<(&str, u64)>) -> io::Result<()> {
+        let found = found.map(|(before, number)| format!("{before} {number}\n"));
+        let text = format!("{ours}\n{}", found.unwrap_or_default());
+        write_durably(&self.directory, PUBLISHER, text.as_bytes())
     }
 
     /// Every user has been told.
@@ -172,15 +196,20 @@ fn parse(text: &str) -> Option<JournalId> {
     Some(JournalId::from(id))
 }
 
-fn make(directory: &Path, path: &Path) -> io::Result<JournalId> {
+fn make(directory: &Path) -> io::Result<JournalId> {
     let id = JournalId::random();
-    let unfinished = directory.join("journal.new");
-    let mut file = File::create(&unfinished)?;
-    file.write_all(format!("{FORMAT}\n{id}\n").as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
-    File::open(directory)?.sync_all()?;
+    write_durably(directory, JOURNAL, format!("{FORMAT}\n{id}\n").as_bytes())?;
     Ok(id)
+}
+
+/// Writes a file of the folder whole or not at all.
+fn write_durably(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = directory.join(format!("{name}.new"));
+    let mut file = File::create(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, directory.join(name))?;
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
@@ -203,6 +232,21 @@ mod tests {
         assert!(matches!(second, Err(JournalError::InUse(_))));
         drop(first);
         assert!(Folder::open(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn a_position_that_came_from_a_copy_is_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::open(directory.path()).unwrap();
+        assert!(!folder.has_published("stranger", 1).unwrap());
+        folder.note_publisher("first", None).unwrap();
+        assert!(folder.has_published("first", 9).unwrap());
+        // a process that found what the first one wrote, and has not published yet
+        folder.note_publisher("second", Some(("first", 9))).unwrap();
+        assert!(folder.has_published("first", 9).unwrap());
+        assert!(folder.has_published("second", 12).unwrap());
+        assert!(!folder.has_published("first", 10).unwrap(), "the first one lives, with a copy");
+        assert!(!folder.has_published("stranger", 12).unwrap());
     }
 
     #[test]

@@ -109,9 +109,15 @@ struct Shared {
 impl Shared {
     /// Remembers, across restarts, that rows are lost and nobody knows whose they were.
     fn note_damage(&self, what: &str) {
+        self.note_damage_since(what, None);
+    }
+
+    /// The same when everything before `since` is known to be published.
+    fn note_damage_since(&self, what: &str, since: Option<Timestamp>) {
         tracing::error!(what, "rows of the journal are lost, its users get gaps");
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = damage.take().and_then(|before| before.since);
+        let before = damage.take().and_then(|before| before.since);
+        let since = before.into_iter().chain(since).min();
         let since = since.or_else(|| *self.published_until.get()?);
         let noted = damage.insert(Damage { what: what.to_owned(), since });
         if let Err(error) = self.folder.note_damage(noted) {

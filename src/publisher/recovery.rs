@@ -175,7 +175,11 @@ impl Publishing {
         let (Some(start), Some(found)) = (&self.found, &position.incarnation) else {
             return Ok(());
         };
-        if *found == self.settings.incarnation || start.incarnation.as_ref() == Some(found) {
+        // the one before us has ended: a mark of its own that is newer than the one found at the start
+        // was written by a process that still lives
+        let is_as_it_was =
+            start.incarnation.as_ref() == Some(found) && position.number <= start.number;
+        if *found == self.settings.incarnation || is_as_it_was {
             return Ok(());
         }
         Err(PublisherError::Foreign {

@@ -79,6 +79,8 @@ pub(super) async fn run(
     publishing.last_number = position.number;
     publishing.settings.pulse.resume(position.asked_until);
     feed.begin(position.number, position.published_until)?;
+    let found_by = position.incarnation.as_deref().map(|found| (found, position.number));
+    feed.published_by(&publishing.settings.incarnation, found_by)?;
     publishing.found = Some(position.clone());
     // whoever started us may have been stopped meanwhile
     found.send(position).ok();

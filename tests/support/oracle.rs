@@ -28,6 +28,23 @@ pub fn published(events: &[Decoded]) -> HashSet<String> {
     from_queues(events).map(|event| event.text("idempotency_key").to_owned()).collect()
 }
 
+/// Events that were handed out, are not in the topic, and lie inside no gap of their user.
+pub fn lost_in_silence<'a>(
+    ledger: &'a Ledger,
+    events: &[Decoded],
+    gaps: &[Decoded],
+) -> Vec<&'a EventEntry> {
+    let published = published(events);
+    let covers = |gap: &Decoded, event: &EventEntry| {
+        let millis = |field: &str| gap.value[field].as_i64().unwrap();
+        let at = i64::try_from(event.handed_out.as_ref().unwrap().at).unwrap();
+        gap.text("user_id") == &*event.user && millis("from") <= at && at <= millis("to")
+    };
+    let handed_out = handed_out(ledger).into_iter();
+    let missing = handed_out.filter(|(key, _)| !published.contains(key)).map(|(_, event)| event);
+    missing.filter(|event| !gaps.iter().any(|gap| covers(gap, event))).collect()
+}
+
 /// Nothing is in the topic twice, and nothing that the source did not hand out.
 pub fn assert_nothing_twice_or_invented(events: &[Decoded], ledger: &Ledger) {
     let handed_out = handed_out(ledger);
