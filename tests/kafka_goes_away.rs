@@ -7,7 +7,9 @@ mod support;
 
 use std::time::Duration;
 
-use linxo_kafka_bridge::simulator::{Fate, Options};
+use futures_util::future::join_all;
+use linxo_kafka_bridge::simulator::{ConnectionPlan, Fate, Options};
+use serde_json::json;
 use support::{Kafka, Stage, oracle};
 
 const USERS: usize = 10;
@@ -102,4 +104,86 @@ async fn a_broker_that_is_frozen_for_longer_than_a_transaction_costs_time_and_no
     let log = bridge.log();
     assert!(log.contains("transaction was not committed"), "nothing went wrong:\n{log}");
     assert_nothing_happened(&stage, bridge).await;
+}
+
+/// A change waits until Kafka has it. Its queue, new or old, must not die of that.
+#[tokio::test]
+async fn a_change_that_waits_for_kafka_has_its_queue_asked_meanwhile() {
+    const LIFE: Duration = Duration::from_secs(6);
+    let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
+    let options = Options { queue_lifetime: LIFE, ..Options::default() };
+    let short = [
+        ("linxo.queue_lifetime", "\"6s\""),
+        ("linxo.request_timeout", "\"2s\""),
+        ("polling.keep_alive", "\"1500ms\""),
+        ("kafka.session_timeout", "\"2s\""),
+    ];
+    let stage = Stage::on(kafka, "changes", options, &short).await;
+    let created = stage.run(&["topics", "create"]).await;
+    assert!(created.status.success(), "{created:?}");
+    let bridge = stage.bridge().await;
+    for user in ["changed", "adopting", "removed"] {
+        bridge.put(user).await;
+    }
+    let given_up = bridge.show("adopting").await["queue_id"].as_str().unwrap().to_owned();
+    stage.simulator.put_user("new", &[ConnectionPlan::default()]).unwrap();
+    let adopted = stage.simulator.open_queue("adopting").unwrap();
+
+    // the last answer of Kafka is so fresh that changes begin
+    bridge.put("first").await;
+    stage.kafka.pause();
+    let client = json!({"credential": {"type": "client"}});
+    let adopting = json!({"credential": {"type": "client"}, "queue_id": adopted});
+    let calls = [
+        ("PUT", "new", Some(client.clone())),
+        ("PUT", "changed", Some(client)),
+        ("PUT", "adopting", Some(adopting)),
+        ("DELETE", "removed", None),
+    ]
+    .map(|(method, user, body)| {
+        let path = support::path_of(user);
+        let bridge = &bridge;
+        async move { (user, bridge.call(method, &path, body).await) }
+    });
+    let frozen = async {
+        pause(1).await;
+        let users = ["new", "changed", "adopting", "removed"];
+        for _ in 0..10 {
+            for user in users {
+                stage.simulator.push_events(user, None, 1).unwrap();
+            }
+            pause(1).await;
+        }
+        let queues = stage.simulator.ledger(None).queues;
+        for user in users {
+            let queue = queues.iter().rfind(|queue| &*queue.user == user).unwrap();
+            assert_eq!(queue.died_at, None, "{queue:?}");
+            assert_eq!(
+                queues.iter().filter(|queue| &*queue.user == user).count(),
+                1 + usize::from(user == "adopting")
+            );
+        }
+        stage.kafka.resume();
+    };
+    let (answers, ()) = tokio::join!(join_all(calls), frozen);
+    for (user, (status, body)) in answers {
+        assert!((200..300).contains(&status), "{user}: {status} {body}");
+    }
+    oracle::eventually("nothing waits at the source", || {
+        stage.simulator.ledger(None).with_fate(Fate::Waiting).all(|event| &*event.user == "removed")
+    })
+    .await;
+    let ledger = stage.simulator.ledger(None);
+    let handed_out = oracle::handed_out(&ledger);
+    let events = stage
+        .until("linxo.events", |events| {
+            let published = oracle::published(events);
+            handed_out.keys().all(|key| published.contains(key))
+        })
+        .await;
+    oracle::assert_nothing_twice_or_invented(&events, &ledger);
+    let died: Vec<_> = ledger.deaths.iter().map(|death| &*death.queue).collect();
+    assert!(died.iter().all(|queue| *queue == given_up), "{:?}", ledger.deaths);
+    assert_eq!(stage.read("linxo.gaps").await.len(), 0);
+    assert!(bridge.stop().await.success());
 }

@@ -103,8 +103,8 @@ pub enum Change {
     Subscribed(Box<Subscription>),
     /// The subscription record changed: a new credential.
     CredentialChanged(Box<Subscription>),
-    /// The user's queue is now one that was made elsewhere.
-    Adopted(Box<Subscription>, QueueId),
+    /// The user's queue is now one that was made elsewhere; what the old one may have lost.
+    Adopted(Box<Subscription>, QueueId, Option<Lost>),
     /// The wish is no more.
     Removed,
     /// Any of the last four, as another process was asked for it: whoever asked was told nothing,

@@ -175,8 +175,10 @@ impl QueueState {
         self.rows_from == 0
     }
 
-    /// Nothing is known of the queue yet: it has taken the place of another.
-    pub fn forget_queue(&mut self) {
+    /// Another queue takes the place of the one before; nothing is known of it yet.
+    pub fn pass_to(&mut self, queue: QueueId) {
+        self.queue_id = queue;
+        self.generation += 1;
         self.last_event_id = None;
         self.suspicion = None;
         self.consecutive = 0;

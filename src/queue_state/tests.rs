@@ -181,7 +181,7 @@ fn ids_count_as_consecutive_when_enough_followed_and_none_did_not() {
         state.follow(&id.to_string());
     }
     assert_eq!(state.expected_id(), None, "once disproved, never believed again");
-    state.forget_queue();
+    state.pass_to(QueueId::from("other"));
     for id in 1..=9 {
         state.follow(&id.to_string());
     }

@@ -4,21 +4,25 @@
 //! - nothing is created while Kafka is away;
 //! - a queue is made before its subscription is written, and the caller told only after that;
 //! - a queue that gives way to an adopted one is asked once more; what it may still have held is a
-//!   gap.
+//!   gap;
+//! - a queue is asked in time while its change waits for Kafka.
 //!
 //! Knows nothing of: HTTP; when a change may begin.
 
+use std::pin::pin;
 use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::outside::{Outside, bearer};
 use super::question::ask_with;
-use super::step::{Came, Question, Suspicion};
+use super::step::{Came, HeldCredential, Question, Suspicion};
 use crate::admin::{CredentialKind, PutDone, Unserved};
 use crate::credential::Credential;
 use crate::gap::{Cause, Certainty};
 use crate::ids::{QueueId, Timestamp};
-use crate::journal::{Change, Lost, RowOf, Unsettled};
-use crate::linxo::CallFault;
+use crate::journal::{Change, Lost, RowOf, Stock, Unsettled};
+use crate::linxo::{CallFault, Refused};
 use crate::metrics::PollOutcome;
 use crate::schedule::Class;
 use crate::subscription::Subscription;
@@ -28,6 +32,7 @@ pub(super) async fn subscribe(
     mut of: RowOf,
     credential: &Credential,
     adopt: Option<QueueId>,
+    meanwhile: &mut Vec<Came>,
 ) -> Result<(Came, PutDone), Unserved> {
     if !outside.reach.is_there().await {
         return Err(Unserved::KafkaAway);
@@ -53,15 +58,23 @@ pub(super) async fn subscribe(
         updated_at: now,
     };
     of.subscription_id = subscription.subscription_id.clone();
-    let partition = of.partition;
-    let row = Change::Subscribed(Box::new(subscription.clone()));
-    outside.journal.keep(of, row).await.map_err(unsettled)?;
     let done = PutDone {
         existed: false,
         subscription_id: subscription.subscription_id.clone(),
-        queue_id: queue,
-        partition,
+        queue_id: queue.clone(),
+        partition: of.partition,
     };
+    let question = Question {
+        of,
+        credential: HeldCredential::of(&subscription),
+        queue,
+        generation: 1,
+        answered_before: now,
+        open_gap: None,
+        suspect: None,
+    };
+    let row = Change::Subscribed(Box::new(subscription.clone()));
+    keep_asking(outside, row, question, Ok(credential), meanwhile).await?;
     Ok((Came::Subscribed(Box::new(subscription)), done))
 }
 
@@ -71,6 +84,7 @@ pub(super) async fn change(
     mut subscription: Box<Subscription>,
     credential: &Credential,
     adopt: Option<QueueId>,
+    meanwhile: &mut Vec<Came>,
 ) -> Result<(Came, PutDone), Unserved> {
     if !outside.reach.is_there().await {
         return Err(Unserved::KafkaAway);
@@ -89,54 +103,104 @@ pub(super) async fn change(
     };
     let Some(queue) = adopt else {
         let row = Change::CredentialChanged(subscription.clone());
-        outside.journal.keep(question.of, row).await.map_err(unsettled)?;
+        keep_asking(outside, row, question, Ok(credential), meanwhile).await?;
         return Ok((Came::CredentialChanged(subscription), done));
     };
     // the old queue is asked once more, with the new credential, and then forgotten
     let slot = outside.budget.take(Class::Urgent).await;
     let last = ask_with(outside, &question, Ok(credential), slot.ok()).await;
     done.queue_id = queue.clone();
-    if let Came::Asked { outcome, listing, .. } = &last
+    let (gap, lost) = if let Came::Asked { outcome, listing, suspicion, .. } = &last
         && outcome.is_answer()
     {
-        let gap = listing.clone();
         // nobody will come back to what the old queue is suspected to have lost
-        if let (Some(_), Came::Asked { suspicion: Suspicion::Same, .. }) =
-            (&question.suspect, &last)
-        {
+        if question.suspect.is_some() && matches!(suspicion, Suspicion::Same) {
             let lost = question.lost(Cause::AnswerLost, Certainty::Possible);
             outside.keep(question.of.clone(), Change::Missed(lost)).await;
         }
-        let row = Change::Adopted(subscription.clone(), queue.clone());
-        outside.journal.keep(question.of, row).await.map_err(unsettled)?;
-        return Ok((Came::Adopted { subscription, queue, gap }, done));
-    }
-    // what the old queue still held is out of reach
-    let is_dead = matches!(last, Came::Asked { outcome: PollOutcome::Dead, .. });
-    let lost = Lost {
-        gap_id: question.gap(true),
-        cause: if is_dead { Cause::QueueGone } else { Cause::Other },
-        certainty: if is_dead { Certainty::Certain } else { Certainty::Possible },
-        from: question.from(),
-        to: Timestamp::now(),
-        to_reconcile: true,
+        (listing.clone(), None)
+    } else {
+        // what the old queue still held is out of reach
+        let is_dead = matches!(last, Came::Asked { outcome: PollOutcome::Dead, .. });
+        let lost = Lost {
+            gap_id: question.gap(true),
+            cause: if is_dead { Cause::QueueGone } else { Cause::Other },
+            certainty: if is_dead { Certainty::Certain } else { Certainty::Possible },
+            from: question.from(),
+            to: Timestamp::now(),
+            to_reconcile: true,
+        };
+        (Some(lost.gap_id.clone()), Some(lost))
     };
-    let gap = Some(lost.gap_id.clone());
-    let row = Change::CredentialChanged(subscription.clone());
-    outside.journal.keep(question.of.clone(), row).await.map_err(unsettled)?;
-    let row = Change::QueueReplaced { next: queue.clone(), lost };
-    outside.journal.keep(question.of, row).await.map_err(unsettled)?;
-    Ok((Came::Adopted { subscription, queue, gap }, done))
+    let row = Change::Adopted(subscription.clone(), queue.clone(), lost);
+    let question = Question {
+        credential: HeldCredential::of(&subscription),
+        queue: queue.clone(),
+        generation: question.generation + 1,
+        answered_before: Timestamp::now(),
+        open_gap: gap.clone().or(question.open_gap),
+        suspect: None,
+        of: question.of,
+    };
+    let kept = keep_asking(outside, row, question, Ok(credential), meanwhile).await;
+    if kept.is_err() {
+        // they speak of a queue that is not the user's after all
+        meanwhile.clear();
+    }
+    kept.map(|()| (Came::Adopted { subscription, queue, gap }, done))
 }
 
-pub(super) async fn remove(outside: &Outside, of: RowOf) -> Result<(), Unserved> {
+pub(super) async fn remove(
+    outside: &Outside,
+    question: Question,
+    meanwhile: &mut Vec<Came>,
+) -> Result<(), Unserved> {
     if !outside.reach.is_there().await {
         return Err(Unserved::KafkaAway);
     }
-    let user = of.user.clone();
-    outside.journal.keep(of, Change::Removed).await.map_err(unsettled)?;
+    let user = question.of.user.clone();
+    let opened = outside.open(&user, &question.credential);
+    let credential = opened.as_ref().map_err(Refused::clone);
+    keep_asking(outside, Change::Removed, question, credential, meanwhile).await?;
     outside.source.forget(&user);
     Ok(())
+}
+
+/// Has a change kept, which takes as long as Kafka is away, and the queue asked in time meanwhile.
+/// `meanwhile` gets what the questions came to, in order.
+async fn keep_asking(
+    outside: &Outside,
+    row: Change,
+    mut question: Question,
+    credential: Result<&Credential, Refused>,
+    meanwhile: &mut Vec<Came>,
+) -> Result<(), Unserved> {
+    let keep_alive = outside.pace.keep_alive;
+    let mut kept = pin!(outside.journal.keep(question.of.clone(), row));
+    let since = Timestamp::now().since(question.answered_before);
+    let mut pause = keep_alive.saturating_sub(since).max(keep_alive / 5);
+    let mut is_to_ask = true;
+    loop {
+        if let Ok(settled) = timeout(pause, &mut kept).await {
+            return settled.map_err(unsettled);
+        }
+        if !is_to_ask || outside.journal.stock() == Stock::None {
+            continue;
+        }
+        let slot = outside.budget.take(Class::Urgent).await;
+        let came = ask_with(outside, &question, credential.clone(), slot.ok()).await;
+        let is_answered = question.follow(&came);
+        pause = if is_answered { keep_alive } else { keep_alive / 5 };
+        // a new queue, and another credential, have to wait for the change
+        is_to_ask = !matches!(
+            came,
+            Came::Asked {
+                outcome: PollOutcome::Dead | PollOutcome::Unauthorized | PollOutcome::Forbidden,
+                ..
+            }
+        );
+        meanwhile.push(came);
+    }
 }
 
 fn kind_of(credential: &Credential) -> CredentialKind {

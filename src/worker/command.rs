@@ -58,7 +58,6 @@ pub enum Command {
         /// Told the outcome.
         reply: oneshot::Sender<Result<(), Unserved>>,
     },
-    /// The lowest `limit` subscriptions above `after`.
     /// The group has given the partition back: go on with everything, under a new grant.
     Renew {
         /// The new grant.
@@ -170,8 +169,8 @@ impl Worker {
             }
             Command::Remove { reply, .. } => match self.begin_change(index) {
                 Some((index, queue)) => {
-                    let of = queue.row_of(partition);
-                    self.perform(index, Step::Remove { of, reply }, None);
+                    let question = queue.question(partition);
+                    self.perform(index, Step::Remove { question, reply }, None);
                 }
                 None => answer(reply, Err(Unserved::UnknownUser)),
             },

@@ -301,6 +301,11 @@ impl Worker {
         }
         let pace = self.pace();
         let mut next = queue.settle(done.came, &pace);
+        for came in done.meanwhile {
+            if next != Next::Gone {
+                next = queue.settle(came, &pace);
+            }
+        }
         if self.order != Order::Work
             && let Next::At(due) = &mut next
         {

@@ -20,6 +20,7 @@ pub(super) async fn perform(
     step: Step,
     slot: Option<Slot>,
 ) -> Done {
+    let mut meanwhile = Vec::new();
     let (came, reply) = match step {
         Step::Ask(question) => (ask(&outside, &question, slot).await, None),
         Step::Replace { of, credential, lost } => {
@@ -29,24 +30,28 @@ pub(super) async fn perform(
             (list(&outside, of, &credential, (gap, queue, generation), slot).await, None)
         }
         Step::Subscribe { of, credential, adopt, reply } => {
-            let (came, result) = match subscribe(&outside, of, &credential, adopt).await {
+            let made = subscribe(&outside, of, &credential, adopt, &mut meanwhile).await;
+            let (came, result) = match made {
                 Ok((came, done)) => (came, Ok(done)),
                 Err(unserved) => (Came::NotSubscribed, Err(unserved)),
             };
             (came, Some(Reply::Put(reply, result)))
         }
         Step::Change { question, subscription, credential, adopt, reply } => {
-            let (came, result) =
-                match change(&outside, question, subscription, &credential, adopt).await {
-                    Ok((came, done)) => (came, Ok(done)),
-                    Err(unserved) => (Came::Unchanged, Err(unserved)),
-                };
+            let made =
+                change(&outside, question, subscription, &credential, adopt, &mut meanwhile).await;
+            let (came, result) = match made {
+                Ok((came, done)) => (came, Ok(done)),
+                Err(unserved) => (Came::Unchanged, Err(unserved)),
+            };
             (came, Some(Reply::Put(reply, result)))
         }
-        Step::Remove { of, reply } => match remove(&outside, of).await {
-            Ok(()) => (Came::Removed, Some(Reply::Removed(reply, Ok(())))),
-            Err(unserved) => (Came::Unchanged, Some(Reply::Removed(reply, Err(unserved)))),
-        },
+        Step::Remove { question, reply } => {
+            match remove(&outside, question, &mut meanwhile).await {
+                Ok(()) => (Came::Removed, Some(Reply::Removed(reply, Ok(())))),
+                Err(unserved) => (Came::Unchanged, Some(Reply::Removed(reply, Err(unserved)))),
+            }
+        }
     };
-    Done { index, came, reply }
+    Done { index, came, meanwhile, reply }
 }

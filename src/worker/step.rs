@@ -108,6 +108,25 @@ impl Question {
         }
     }
 
+    /// Makes it the question that follows it, now that it came to this; whether it was answered.
+    pub(super) fn follow(&mut self, came: &Came) -> bool {
+        let Came::Asked { outcome, started_at, listing, suspicion, .. } = came else {
+            return false;
+        };
+        if let Some(gap) = listing {
+            self.open_gap = Some(gap.clone());
+        }
+        match suspicion {
+            Suspicion::Same => {}
+            Suspicion::Begun(suspect) => self.suspect = Some(suspect.clone()),
+            Suspicion::Over => self.suspect = None,
+        }
+        if outcome.is_answer() {
+            self.answered_before = *started_at;
+        }
+        outcome.is_answer()
+    }
+
     /// Since when events may be missing.
     pub(super) fn from(&self) -> Timestamp {
         let suspected = self.suspect.as_ref().map(|suspect| suspect.since);
@@ -140,7 +159,7 @@ pub(super) enum Step {
         reply: oneshot::Sender<Result<PutDone, Unserved>>,
     },
     /// Remove the subscription.
-    Remove { of: RowOf, reply: oneshot::Sender<Result<(), Unserved>> },
+    Remove { question: Question, reply: oneshot::Sender<Result<(), Unserved>> },
 }
 
 /// What a step came to.
@@ -187,6 +206,8 @@ pub(super) enum Came {
 pub(super) struct Done {
     pub(super) index: u32,
     pub(super) came: Came,
+    /// What questions to the queue came to while a change waited for Kafka, in order.
+    pub(super) meanwhile: Vec<Came>,
     pub(super) reply: Option<Reply>,
 }
 

@@ -116,9 +116,7 @@ impl Draft<'_> {
         // the owner that comes after us finds the old queue dead and publishes the gap itself
         let Some(state) = self.state(of) else { return Ok(()) };
         let recovery = recovery_of(lost, state);
-        state.queue_id = next.clone();
-        state.generation += 1;
-        state.forget_queue();
+        state.pass_to(next.clone());
         state.asked_at = Some(lost.to);
         state.recovery = Some(Box::new(recovery.clone()));
         self.gaps(of, &recovery, Some(next), false, out)

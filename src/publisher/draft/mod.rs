@@ -115,11 +115,12 @@ impl<'a> Draft<'a> {
                     outcome = Err(Unsettled::NotOwned);
                 }
             }
-            Change::Adopted(subscription, queue) => {
+            Change::Adopted(subscription, queue, lost) => {
                 if let Some(state) = self.state(&row.of) {
-                    state.queue_id = queue.clone();
-                    state.generation += 1;
-                    state.forget_queue();
+                    match lost {
+                        Some(lost) => self.replaced(&row.of, queue, lost, out)?,
+                        None => state.pass_to(queue.clone()),
+                    }
                     self.subscription(&row.of, subscription, out)?;
                 } else {
                     outcome = Err(Unsettled::NotOwned);
