@@ -1,7 +1,7 @@
 //! One measured run: the real program, 5,000 users, a simulated source in a process of its own, one
 //! broker. Prints figures; asserts nothing, since the machines are noisy.
 //!
-//! `cargo bench --bench measured_run`, or `make figures` for all.
+//! `cargo bench --features sabotage --bench measured_run`, or `make figures` for all.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a run that fails says so by panic")]
 
@@ -24,6 +24,8 @@ use tokio::time::Instant;
 const USERS: usize = 5_000;
 const POLL_EVERY: &str = "500ms";
 const BACKLOG: usize = 100;
+/// What can be measured alone: `cargo bench --features sabotage --bench measured_run -- outage`.
+const PARTS: [&str; 5] = ["quiet", "light", "journal", "outage", "memory"];
 
 /// A simulated source in a process of its own, so that its CPU is not the bridge's.
 struct Source {
@@ -69,13 +71,39 @@ impl Source {
 fn usage(pid: u32) -> (f64, u64) {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    let pages: u64 = fields[21].parse().unwrap();
-    (ticks / 100.0, pages * 4096)
+    (seconds(&fields), fields[21].parse::<u64>().unwrap() * 4096)
+}
+
+/// CPU seconds, user's and system's, of what follows the name in a `stat` of the system.
+fn seconds(fields: &[&str]) -> f64 {
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// CPU seconds of a bridge by what its threads do: asking, the journal, publishing, librdkafka.
+fn by_thread(pid: u32) -> [f64; 4] {
+    let mut spent = [0.0; 4];
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        // a thread may end meanwhile
+        let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+        let (head, tail) = stat.rsplit_once(')').unwrap();
+        let name = head.split_once('(').unwrap().1;
+        let part = match name {
+            "journal" => 1,
+            "publisher" => 2,
+            name if name.starts_with("rdk:") => 3,
+            _ => 0,
+        };
+        spent[part] += seconds(&tail.split_whitespace().collect::<Vec<_>>());
+    }
+    spent
 }
 
 #[tokio::main]
 async fn main() {
+    // what cargo adds begins with a dash
+    let parts: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    assert!(parts.iter().all(|part| PARTS.contains(&part.as_str())), "the parts are {PARTS:?}");
+    let wants = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     let options = Options::default();
     let source = Source::start().await;
     let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
@@ -88,50 +116,73 @@ async fn main() {
     stage.set("topics.event_partitions", "12");
     assert!(stage.run(&["topics", "create"]).await.status.success());
     let bridge = stage.bridge().await;
-    let pid = bridge.pid();
 
     let users: Vec<String> = (0..USERS).map(|user| format!("user-{user:05}")).collect();
     let began = Instant::now();
     subscribe(&bridge, &users).await;
     let took = began.elapsed();
     println!("subscribed {USERS} users in {took:.1?}: {:.0} per second", rate(USERS, took));
+    let mut polled = None;
+    if wants("quiet") {
+        polled = Some(quiet(&bridge).await);
+    }
+    if wants("light") {
+        light_load(&stage, &source, &users).await;
+    }
+    bridge.stop().await;
+    if let Some((per_second, of_bridge)) = polled {
+        let bare = bare_loop(&source, &options, per_second).await;
+        println!(
+            "bare loop of the same client at the same rate: {bare:.1} us of CPU a request; the bridge \
+             takes {:.2} times that",
+            of_bridge / bare
+        );
+    }
+    stage.set("polling.keep_alive", "\"1s\"");
+    stage.set("polling.active", "\"1s\"");
+    if wants("journal") {
+        cost_of_the_journal(&mut stage, &source, &users).await;
+    }
+    if wants("outage") {
+        stage.set("polling.keep_alive", "\"2s\"");
+        stage.set("polling.active", "\"2s\"");
+        outage(&stage, &source).await;
+    }
+    if wants("memory") {
+        memory(&source).await;
+    }
+    drop(source.child);
+}
 
+/// What a question that is answered with nothing costs: how many a second, and us of CPU for each.
+async fn quiet(bridge: &support::Bridge) -> (f64, f64) {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let polls = "linxo_bridge_polls_total{outcome=\"empty\"}";
-    let (cpu, counted) = (usage(pid).0, bridge.metric(polls).await);
+    let (cpu, counted) = (usage(bridge.pid()).0, bridge.metric(polls).await);
     let began = Instant::now();
     tokio::time::sleep(Duration::from_secs(20)).await;
     let polled = bridge.metric(polls).await - counted;
-    let bridge_per_poll = (usage(pid).0 - cpu) / polled * 1e6;
+    let each = (usage(bridge.pid()).0 - cpu) / polled * 1e6;
     let per_second = polled / began.elapsed().as_secs_f64();
-    println!("quiet: {per_second:.0} polls per second, {bridge_per_poll:.1} us of CPU each");
+    println!("quiet: {per_second:.0} polls per second, {each:.1} us of CPU each");
+    (per_second, each)
+}
 
-    light_load(&stage, &source, &users).await;
-    bridge.stop().await;
-    stage.set("polling.keep_alive", "\"1s\"");
-    stage.set("polling.active", "\"1s\"");
-    // now with the journal, now without it: ratios are of one run
-    let mut rates = Vec::new();
+/// The same pipeline with the journal and without it, by turns: ratios are of one run.
+async fn cost_of_the_journal(stage: &mut Stage, source: &Source, users: &[String]) {
+    let (mut flows, mut backlogs) = (Vec::new(), Vec::new());
     for guards in ["", "off:journal", "", "off:journal"] {
         stage.sabotage(guards);
-        flow(&stage, &source, guards).await;
-        rates.push(backlog(&stage, &source, &users, guards).await);
+        flows.push(flow(stage, source, guards).await);
+        backlogs.push(backlog(stage, source, users, guards).await);
     }
-    println!(
-        "the journal leaves {:.0} % of the rate from a backlog",
-        100.0 * (rates[0] + rates[2]) / (rates[1] + rates[3])
-    );
     stage.sabotage("");
-    outage(&stage, &source).await;
-
-    memory(&source).await;
-    let bare = bare_loop(&source, &options, per_second).await;
+    let left = |rates: &[f64]| 100.0 * (rates[0] + rates[2]) / (rates[1] + rates[3]);
     println!(
-        "bare loop of the same client at the same rate: {bare:.1} us of CPU a request; the bridge \
-         takes {:.2} times that",
-        bridge_per_poll / bare
+        "the journal leaves {:.0} % of the rate of a flow, {:.0} % of that from a backlog",
+        left(&flows),
+        left(&backlogs)
     );
-    drop(source.child);
 }
 
 /// Subscribes users, as many at a time as an integrator's back end might.
@@ -217,7 +268,8 @@ fn journal(guards: &str) -> &'static str {
 }
 
 /// Answers of about five events, as fast as they come: what an event costs.
-async fn flow(stage: &Stage, source: &Source, guards: &str) {
+/// Answers the rate, events a second.
+async fn flow(stage: &Stage, source: &Source, guards: &str) -> f64 {
     let bridge = stage.bridge().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let rate = json!({"events_per_second": 5 * USERS, "over_ms": 1, "for_ms": 16_000});
@@ -225,29 +277,36 @@ async fn flow(stage: &Stage, source: &Source, guards: &str) {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let published = "linxo_bridge_events_published_total{kind=\"event\"}";
     let polls = "linxo_bridge_polls_total{outcome=\"events\"}";
-    let (cpu, before) = (usage(bridge.pid()).0, bridge.metric(published).await);
+    let (cpu, before) = (by_thread(bridge.pid()), bridge.metric(published).await);
     let (answers, began) = (bridge.metric(polls).await, Instant::now());
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let cpu = usage(bridge.pid()).0 - cpu;
+    let now = by_thread(bridge.pid());
     let events = bridge.metric(published).await - before;
+    let rate = events / began.elapsed().as_secs_f64();
+    let [asking, keeping, publishing, librdkafka] =
+        std::array::from_fn(|part| (now[part] - cpu[part]) / events * 1e6);
     let answers = bridge.metric(polls).await - answers;
     println!(
-        "flow {}: {:.0} events per second in answers of {:.1}, {:.1} us of CPU each, polls included",
+        "flow {}: {:.0} events per second in answers of {:.1}, {:.1} us of CPU each: {asking:.1} asking, \
+         {keeping:.1} journal, {publishing:.1} publisher, {librdkafka:.1} librdkafka",
         journal(guards),
-        events / began.elapsed().as_secs_f64(),
+        rate,
         events / answers,
-        cpu / events * 1e6
+        asking + keeping + publishing + librdkafka
     );
     tokio::time::sleep(Duration::from_secs(5)).await;
     bridge.stop().await;
+    rate
 }
 
 /// Kafka away until 100,000 answers are journaled, then a kill: how long until all is published.
 async fn outage(stage: &Stage, source: &Source) {
+    /// Events a second: five for each answer, and 100,000 of those fit into the journal.
+    const RATE: usize = 5 * USERS / 2;
     let bridge = stage.bridge().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     stage.kafka.stop();
-    source.put("traffic", json!({"events_per_second": 5 * USERS, "over_ms": 1})).await;
+    source.put("traffic", json!({"events_per_second": RATE, "over_ms": 1})).await;
     let answers = "linxo_bridge_journal_answers";
     let began = Instant::now();
     while bridge.metric(answers).await < 100_000.0 {
@@ -276,7 +335,7 @@ async fn outage(stage: &Stage, source: &Source) {
          {:.0} per second, {} a second coming in meanwhile",
         began.elapsed(),
         events / began.elapsed().as_secs_f64(),
-        5 * USERS
+        RATE
     );
     source.delete("traffic").await;
     bridge.stop().await;

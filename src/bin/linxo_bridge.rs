@@ -14,6 +14,11 @@ use linxo_kafka_bridge::service::{self, ServiceError, Setting};
 use linxo_kafka_bridge::stop;
 use linxo_kafka_bridge::topics::{self, TopicDesk};
 
+/// Answers and records are made on one thread and freed on another, for which the system's allocator
+/// takes a sixth of the CPU of an event.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit code of a configuration, or a command line, that cannot be used.
 const CONFIGURATION: u8 = 64;
 

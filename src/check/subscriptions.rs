@@ -94,7 +94,7 @@ pub(super) async fn count(
 
 /// Reads what was written with any version that the registry has.
 async fn decoder(topics: &Topics, registry: Option<&Registry>) -> Result<Decoder, Unread> {
-    let mut decoder = Decoder::new(&Framing::SingleObject, topics)?;
+    let decoder = Decoder::new(&Framing::SingleObject, topics)?;
     let Some(registry) = registry else { return Ok(decoder) };
     for subject in topics.subjects() {
         if subject.kind == RecordKind::Subscription {

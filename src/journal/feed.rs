@@ -60,7 +60,8 @@ impl Tail {
                 // who asked for a change waits for this very row, of which there are few
                 let is_bound = row.settle.is_some();
                 let fits = state.rows.len() < TAIL_ROWS && state.bytes + bytes <= TAIL_BYTES;
-                if fits || is_bound {
+                // a control without the disk has nowhere to read it back from
+                if fits || is_bound || sabotage::is_off(Guard::Journal) {
                     state.bytes += bytes;
                     state.rows.push_back(row);
                 }

@@ -133,7 +133,7 @@ impl Metrics {
             oldest_poll: make.gauge("oldest_poll_timestamp_seconds", "When the live queue that was left alone longest was asked; 0 when none.")?,
             queue_deaths: make.counters("queue_deaths_total", "Queues that Linxo no longer knew, by cause.")?,
             gaps: make.counter_pairs("gaps_total", "Gaps published: spans in which events were or may have been lost.")?,
-            events_received: make.counter("events_received_total", "Events found in answers.")?,
+            events_received: make.counter("events_received_total", "Events found in answers, counted when the answer is published.")?,
             events_published: make.counters("events_published_total", "Records of events in committed transactions.")?,
             oldest_unpublished: make.gauge("oldest_unpublished_timestamp_seconds", "When the oldest answer not yet published was received; 0 when none.")?,
             action_events: make.counters("action_events_total", "Events published that ask the user to act, by what they ask.")?,

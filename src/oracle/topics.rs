@@ -119,7 +119,7 @@ fn read_one(
     versions: &Versions,
     patience: Patience,
 ) -> Result<Holdings, ReadingError> {
-    let mut decoder = Decoder::new(&Framing::SingleObject, names)?;
+    let decoder = Decoder::new(&Framing::SingleObject, names)?;
     for (id, text) in versions.iter() {
         if let Err(error) = decoder.learn(*id, text) {
             tracing::warn!(id, %error, "a version of the registry cannot be used");

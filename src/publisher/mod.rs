@@ -32,7 +32,7 @@ mod tests;
 mod transaction;
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -71,7 +71,7 @@ pub struct PublisherSettings {
     /// How records are written, and where.
     pub pen: Pen,
     /// Reads the position back.
-    pub decoder: Arc<RwLock<Decoder>>,
+    pub decoder: Arc<Decoder>,
     /// The journal, and with it the transactional id.
     pub journal: JournalId,
     /// This process.

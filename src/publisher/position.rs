@@ -5,7 +5,6 @@
 //!
 //! Knows nothing of: transactions in the making.
 
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::ids::{JournalId, Timestamp};
@@ -43,7 +42,7 @@ pub(super) const SHORT: Duration = Duration::from_secs(3);
 pub(super) fn read(
     clients: &Clients,
     topics: &Topics,
-    decoder: &RwLock<Decoder>,
+    decoder: &Decoder,
     journal: &JournalId,
     patience: Duration,
 ) -> Result<Position, PositionError> {
@@ -54,7 +53,7 @@ pub(super) fn read(
         }
     })?;
     let Some(mark) = mark else { return Ok(Position::default()) };
-    let mark = decoder.read().unwrap_or_else(PoisonError::into_inner).own_journal_mark(&mark)?;
+    let mark = decoder.own_journal_mark(&mark)?;
     let number = u64::try_from(mark.position).unwrap_or(0);
     Ok(Position {
         number,

@@ -10,7 +10,7 @@
 //! Knows nothing of: the registry's HTTP, topics beyond their ids.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
@@ -33,10 +33,11 @@ enum Written {
     Forgotten(u32),
 }
 
-/// Reads what bridges keep in Kafka for each other.
+/// Reads what bridges keep in Kafka for each other. Many may read while one has it learn.
 pub struct Decoder {
-    by_fingerprint: HashMap<[u8; 8], Written>,
-    by_id: HashMap<u32, Written>,
+    by_fingerprint: HashMap<[u8; 8], Arc<Written>>,
+    /// Locked for as long as it takes to look one up, never while a topic is read.
+    by_id: RwLock<HashMap<u32, Arc<Written>>>,
     subscription: Reader,
     queue_state: Reader,
     journal_mark: Reader,
@@ -53,24 +54,24 @@ impl Decoder {
             let own = |source| RecordError::OwnSchema { kind, source: Arc::new(source) };
             let schema = Schema::parse_str(text).map_err(own)?;
             let fingerprint = fingerprint(&schema).map_err(own)?;
-            by_fingerprint.insert(fingerprint, Written::Otherwise(Box::new(schema)));
+            by_fingerprint.insert(fingerprint, Arc::new(Written::Otherwise(Box::new(schema))));
         }
         for kind in RecordKind::ALL {
             let own = |source| RecordError::OwnSchema { kind, source: Arc::new(source) };
             let fingerprint = fingerprint(present(kind)?).map_err(own)?;
-            by_fingerprint.insert(fingerprint, Written::Present(kind));
+            by_fingerprint.insert(fingerprint, Arc::new(Written::Present(kind)));
         }
         let mut by_id = HashMap::new();
         if let Framing::Confluent { ids } = framing {
             for subject in topics.subjects() {
                 if let Some(id) = ids.get(&*subject.topic) {
-                    by_id.insert(*id, Written::Present(subject.kind));
+                    by_id.insert(*id, Arc::new(Written::Present(subject.kind)));
                 }
             }
         }
         Ok(Self {
             by_fingerprint,
-            by_id,
+            by_id: RwLock::new(by_id),
             subscription: Reader::new(RecordKind::Subscription)?,
             queue_state: Reader::new(RecordKind::QueueState)?,
             journal_mark: Reader::new(RecordKind::JournalMark)?,
@@ -81,23 +82,28 @@ impl Decoder {
     ///
     /// # Errors
     /// `BadSchema`, when it is no schema.
-    pub fn learn(&mut self, id: u32, schema_text: &str) -> Result<(), RecordError> {
+    pub fn learn(&self, id: u32, schema_text: &str) -> Result<(), RecordError> {
         let bad = |source| RecordError::BadSchema { id, source: Box::new(source) };
         let schema = Schema::parse_str(schema_text).map_err(bad)?;
         let known = self.by_fingerprint.get(&fingerprint(&schema).map_err(bad)?);
-        let written = match known {
+        let written = match known.map(|known| &**known) {
             Some(Written::Present(kind)) => Written::Present(*kind),
             Some(Written::Otherwise(_) | Written::Forgotten(_)) | None => {
                 Written::Otherwise(Box::new(schema))
             }
         };
-        self.by_id.insert(id, written);
+        self.note(id, written);
         Ok(())
     }
 
     /// Notes that the registry has no schema of this id any more.
-    pub fn forget(&mut self, id: u32) {
-        self.by_id.insert(id, Written::Forgotten(id));
+    pub fn forget(&self, id: u32) {
+        self.note(id, Written::Forgotten(id));
+    }
+
+    fn note(&self, id: u32, written: Written) {
+        let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        by_id.insert(id, Arc::new(written));
     }
 
     /// A value of the control topic.
@@ -133,7 +139,7 @@ impl Decoder {
     /// `UnknownSchema`: look it up, `learn` it, try again. The others: it cannot be read.
     pub fn describe(&self, value: &[u8]) -> Result<serde_json::Value, RecordError> {
         let (written, mut datum) = self.unframed(value)?;
-        let (kind, schema) = match written {
+        let (kind, schema) = match &*written {
             Written::Present(kind) => (*kind, present(*kind)?),
             Written::Otherwise(schema) => {
                 let found = schema.name().map(|name| name.fullname(None)).unwrap_or_default();
@@ -186,7 +192,7 @@ impl Decoder {
             return Some(read);
         }
         self.by_fingerprint.values().find_map(|written| {
-            let Written::Otherwise(schema) = written else { return None };
+            let Written::Otherwise(schema) = &**written else { return None };
             let mut rest = datum;
             let read = reader.resolved(schema, &mut rest).ok()?;
             rest.is_empty().then_some(read)
@@ -200,7 +206,7 @@ impl Decoder {
     ) -> Result<T, RecordError> {
         let (written, mut datum) = self.unframed(value)?;
         let kind = reader.kind;
-        let read = match written {
+        let read = match &*written {
             Written::Present(found) if *found == kind => reader.direct.read_deser(&mut datum),
             Written::Present(found) => {
                 return Err(RecordError::OtherKind { kind, found: found.full_name().to_owned() });
@@ -223,18 +229,19 @@ impl Decoder {
         }
     }
 
-    fn unframed<'v>(&self, value: &'v [u8]) -> Result<(&Written, &'v [u8]), RecordError> {
+    fn unframed<'v>(&self, value: &'v [u8]) -> Result<(Arc<Written>, &'v [u8]), RecordError> {
         if let Some((&[0, a, b, c, d], datum)) = value.split_first_chunk() {
             let id = u32::from_be_bytes([a, b, c, d]);
-            let written = self.by_id.get(&id).ok_or(RecordError::UnknownSchema { id })?;
-            return Ok((written, datum));
+            let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+            let written = by_id.get(&id).ok_or(RecordError::UnknownSchema { id })?;
+            return Ok((Arc::clone(written), datum));
         }
         if let Some((&[0xC3, 0x01, a, b, c, d, e, f, g, h], datum)) = value.split_first_chunk() {
             let bytes = [a, b, c, d, e, f, g, h];
             let fingerprint = u64::from_le_bytes(bytes);
             let written = self.by_fingerprint.get(&bytes);
             let written = written.ok_or(RecordError::UnknownFingerprint { fingerprint })?;
-            return Ok((written, datum));
+            return Ok((Arc::clone(written), datum));
         }
         Err(RecordError::NotFramed)
     }
@@ -242,7 +249,8 @@ impl Decoder {
 
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut ids: Vec<_> = self.by_id.keys().collect();
+        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        let mut ids: Vec<_> = by_id.keys().collect();
         ids.sort_unstable();
         formatter.debug_struct("Decoder").field("ids", &ids).finish_non_exhaustive()
     }

@@ -8,7 +8,7 @@
 //! Knows nothing of: the group's protocol, what workers do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -38,7 +38,7 @@ const SHOW: Duration = Duration::from_secs(1);
 pub(super) struct Fleet {
     clients: Clients,
     topics: Topics,
-    decoder: Arc<RwLock<Decoder>>,
+    decoder: Arc<Decoder>,
     registry: Option<Registry>,
     outside: Arc<Outside>,
     directory: Directory,
@@ -87,7 +87,7 @@ impl Fleet {
     pub(super) fn new(
         clients: Clients,
         topics: Topics,
-        decoder: Arc<RwLock<Decoder>>,
+        decoder: Arc<Decoder>,
         registry: Option<Registry>,
         outside: Arc<Outside>,
         directory: Directory,
@@ -231,8 +231,7 @@ impl Fleet {
                 let journal = journal.clone();
                 let reading = Arc::clone(&decoder);
                 let read = tokio::task::spawn_blocking(move || {
-                    let decoder = reading.read().unwrap_or_else(PoisonError::into_inner);
-                    load::load(&clients, &topics, &decoder, &journal, &numbers)
+                    load::load(&clients, &topics, &reading, &journal, &numbers)
                 });
                 match read.await {
                     Ok(Ok(loaded)) => return Some(Loading { granted, partitions: wanted, loaded }),
@@ -463,19 +462,18 @@ async fn missed(
 }
 
 /// Learns the schema that a record of another version was written with.
-async fn learn(error: &LoadError, registry: Option<&Registry>, decoder: &RwLock<Decoder>) {
+async fn learn(error: &LoadError, registry: Option<&Registry>, decoder: &Decoder) {
     let LoadError::Record { source: RecordError::UnknownSchema { id }, .. } = error else { return };
     let Some(registry) = registry else { return };
     match registry.schema(*id).await {
         Ok(text) => {
-            let learnt = decoder.write().unwrap_or_else(PoisonError::into_inner).learn(*id, &text);
-            if let Err(error) = learnt {
+            if let Err(error) = decoder.learn(*id, &text) {
                 tracing::error!(id, %error, "a schema of the registry cannot be used");
             }
         }
         Err(error @ RegistryFault::UnknownId { .. }) => {
             tracing::warn!(id, %error, "a schema is forgotten, its records are read by those known");
-            decoder.write().unwrap_or_else(PoisonError::into_inner).forget(*id);
+            decoder.forget(*id);
         }
         Err(error) => tracing::warn!(id, %error, "a schema cannot be looked up"),
     }

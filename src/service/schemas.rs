@@ -33,7 +33,7 @@ pub(super) async fn framing(
 
 /// Has the decoder learn every version of what bridges keep for each other.
 pub(super) async fn teach(
-    decoder: &mut Decoder,
+    decoder: &Decoder,
     registry: Option<&Registry>,
     topics: &Topics,
     progress: &Progress,

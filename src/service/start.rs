@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -356,12 +356,12 @@ pub(super) async fn pen(
     shape: Shape,
     desk: Option<TopicDesk>,
     progress: &Progress,
-) -> Result<(Pen, Arc<RwLock<Decoder>>), ServiceError> {
+) -> Result<(Pen, Arc<Decoder>), ServiceError> {
     let framing = schemas::framing(registry, topics, progress).await?;
     let redaction = Redaction::new(&config.records.redact);
     let encoder = Encoder::new(&framing, topics, redaction.clone(), config.records.unmapped)?;
-    let mut decoder = Decoder::new(&framing, topics)?;
-    schemas::teach(&mut decoder, registry, topics, progress).await?;
+    let decoder = Decoder::new(&framing, topics)?;
+    schemas::teach(&decoder, registry, topics, progress).await?;
     let pen = Pen {
         topics: topics.clone(),
         encoder,
@@ -369,7 +369,7 @@ pub(super) async fn pen(
         limits: Limits::new(shape.limits, desk),
         is_repeatable: config.linxo.delivery == Delivery::Repeatable,
     };
-    Ok((pen, Arc::new(RwLock::new(decoder))))
+    Ok((pen, Arc::new(decoder)))
 }
 
 /// Memory for answers in flight.

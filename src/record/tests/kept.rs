@@ -136,7 +136,7 @@ fn a_gap_is_written_by_its_schema() {
 #[test]
 fn a_schema_of_the_registry_is_learnt_and_resolved() {
     let (old, new) = (older_subscription(), newer_queue_state());
-    let mut decoder = decoder(&confluent());
+    let decoder = decoder(&confluent());
     let framed = |id: u32, datum: Vec<u8>| [&[0][..], &id.to_be_bytes(), &datum].concat();
     let old_schema = Schema::parse_str(&old).unwrap();
     let writer = GenericDatumWriter::builder(&old_schema).build().unwrap();
@@ -179,7 +179,7 @@ fn a_schema_of_the_registry_is_learnt_and_resolved() {
 #[test]
 fn what_a_registry_forgot_or_gave_away_is_read_by_the_version_that_fits_to_the_last_byte() {
     let (wish, mark) = (subscription(), mark());
-    let mut decoder = decoder(&confluent());
+    let decoder = decoder(&confluent());
     let mut value = Vec::new();
     encoder(&confluent()).subscription(&wish, &mut value).unwrap();
     value[1..5].copy_from_slice(&70u32.to_be_bytes());

@@ -167,7 +167,9 @@ async fn queues_die(context: Context, dead_status: u16) -> Verdict {
 }
 
 async fn throttled(context: Context) -> Verdict {
-    let world = World::new(context, &[]).await;
+    let mut world = World::new(context, &[]).await;
+    // a Retry-After is heeded until a third of the queue's life is left
+    world.rules.longest_pause = { world.rules.longest_pause }.map(|bound| bound + world.life / 3);
     for retry_after in [None, Some(2), Some(3_600)] {
         let order = Order::share(0.7, Fault::Throttle { retry_after });
         world.afflict(order, 4).await;
