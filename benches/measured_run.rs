@@ -146,6 +146,7 @@ async fn main() {
     if wants("outage") {
         stage.set("polling.keep_alive", "\"2s\"");
         stage.set("polling.active", "\"2s\"");
+        stage.set("journal.max_bytes", "\"4GiB\"");
         outage(&stage, &source).await;
     }
     if wants("memory") {
@@ -301,7 +302,7 @@ async fn flow(stage: &Stage, source: &Source, guards: &str) -> f64 {
 
 /// Kafka away until 100,000 answers are journaled, then a kill: how long until all is published.
 async fn outage(stage: &Stage, source: &Source) {
-    /// Events a second: five for each answer, and 100,000 of those fit into the journal.
+    /// Events a second. The source makes about ten at a time for a user.
     const RATE: usize = 5 * USERS / 2;
     let bridge = stage.bridge().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -324,7 +325,11 @@ async fn outage(stage: &Stage, source: &Source) {
     stage.kafka.restart().await;
     let began = Instant::now();
     let bridge = stage.start().await;
-    bridge.ready().await;
+    // what the journal holds is published before anything is asked
+    while bridge.get("/readyz").await.0 != 200 {
+        assert!(began.elapsed() < Duration::from_secs(300), "not ready\n{}", bridge.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let ready = began.elapsed();
     while bridge.metric(answers).await > 1_000.0 {
         tokio::time::sleep(Duration::from_millis(50)).await;

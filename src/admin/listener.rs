@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-const MAX_CONNECTIONS: usize = 512;
+const MAX_CONNECTIONS: usize = 1280;
 /// Longer than a call may take.
 const MAX_SILENCE: Duration = Duration::from_secs(75);
 

@@ -43,7 +43,7 @@ use self::peers::Peers;
 pub use self::request::{CredentialRequest, PutRequest};
 
 /// Calls under `/v1` that are answered at once; above, 503.
-const MAX_CALLS: usize = 256;
+const MAX_CALLS: usize = 1024;
 /// The time a call may take, its body included; after that, 503.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long calls under way are waited for after the shutdown was asked for.

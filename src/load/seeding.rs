@@ -15,8 +15,8 @@ use tokio::time::{Instant, interval, sleep};
 use super::LoadError;
 use super::door::{Door, NotServed};
 
-/// Calls under way; a door takes 256.
-const AT_A_TIME: u32 = 128;
+/// Calls under way; a door takes twice as many. A transaction takes as many as wait.
+const AT_A_TIME: u32 = 512;
 /// How long one user may take, all tries together.
 const PATIENCE: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_millis(200);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::draft::{Draft, Holdings, Outcome, Owned};
 use super::position::Position;
 use super::producer::{Mishap, Sending, TransactionalProducer};
-use super::transaction::{Interrupted, confirm, gather, mark};
+use super::transaction::{Gathering, Interrupted, confirm, gather, mark};
 use super::{Control, PublisherError, PublisherSettings};
 use crate::ids::UserId;
 use crate::journal::{Feed, Row};
@@ -37,6 +37,8 @@ pub(super) struct Publishing {
     /// The position at the start; none before it was read.
     pub(super) found: Option<Position>,
     marked: Instant,
+    /// How long the last transaction took from its last row on.
+    commit_took: Duration,
     pub(super) last_number: u64,
     /// Who waits until the rows that were there when a partition was granted are published.
     adoptions: Vec<Adoption>,
@@ -71,6 +73,7 @@ pub(super) async fn run(
         producer: None,
         found: None,
         marked: Instant::now(),
+        commit_took: Duration::ZERO,
         last_number: 0,
         adoptions: Vec::new(),
         looks: Vec::new(),
@@ -255,8 +258,10 @@ impl Publishing {
         }
         if let Some(feed) = gathering {
             let may_publish = |row: &Row| may_publish(settings, holdings, row);
-            let interval = settings.commit_interval;
-            gather(batch, feed, may_publish, &mut draft, &mut sending, interval).await?;
+            // of a backlog as much as keeps half of the time from going to commits
+            let gathering =
+                Gathering { interval: settings.commit_interval, backlog: self.commit_took };
+            gather(batch, feed, may_publish, &mut draft, &mut sending, gathering).await?;
         }
         let last_number = batch.last().map_or(self.last_number, |row| row.number);
         let owned = draft.close(&mut sending)?;
@@ -271,9 +276,11 @@ impl Publishing {
         producer.commit()?;
         sabotage::pass(CrashPoint::AfterCommit);
         self.settings.metrics.stage(Stage::Gather, gathered - began);
-        self.settings.metrics.stage(Stage::Transaction, gathered.elapsed());
+        let commit_took = gathered.elapsed();
+        self.settings.metrics.stage(Stage::Transaction, commit_took);
         self.settings.metrics.transaction_records(sending.records);
         let outcome = draft.into_outcome();
+        self.commit_took = commit_took;
         Ok(self.take_in(outcome, batch, last_number))
     }
 

@@ -52,23 +52,32 @@ impl From<SendFault> for Interrupted {
     }
 }
 
-/// Takes rows for as long as they come, up to `interval`, and sends their records meanwhile.
+/// How long a transaction gathers.
+#[derive(Clone, Copy)]
+pub(super) struct Gathering {
+    /// Waits for rows for this long at most.
+    pub(super) interval: Duration,
+    /// Takes rows that wait already for this long at most.
+    pub(super) backlog: Duration,
+}
+
+/// Takes rows for as long as they come, and sends their records meanwhile.
 pub(super) async fn gather(
     batch: &mut Vec<Row>,
     feed: &mut Feed,
     may_publish: impl Fn(&Row) -> bool,
     draft: &mut Draft<'_>,
     sending: &mut Sending<'_>,
-    interval: Duration,
+    Gathering { interval, backlog }: Gathering,
 ) -> Result<(), Interrupted> {
-    let end = Instant::now() + interval;
+    let began = Instant::now();
+    let (end, last) = (began + interval, began + interval.max(backlog));
     // a quiet moment ends it: whoever waits should not wait for nobody
     let quiet = interval / 4;
-    while sending.records < MAX_RECORDS && sending.bytes < MAX_BYTES && Instant::now() < end {
-        let until = end.min(Instant::now() + quiet);
+    while sending.records < MAX_RECORDS && sending.bytes < MAX_BYTES && Instant::now() < last {
         let row = match feed.try_next() {
             Some(row) => row,
-            None => match timeout_at(until, feed.next()).await {
+            None => match timeout_at(end.min(Instant::now() + quiet), feed.next()).await {
                 Ok(Some(row)) => row,
                 Ok(None) | Err(_) => break,
             },

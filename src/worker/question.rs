@@ -8,6 +8,8 @@
 //!
 //! Knows nothing of: schedules; what a step's outcome means for the next one.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::outside::{Outside, bearer};
@@ -54,70 +56,11 @@ pub(super) async fn ask_with(
     sabotage::pass(CrashPoint::AfterGet);
     let outcome = asked.outcome();
     outside.metrics.poll_finished(outcome, started.elapsed());
-    let received = |kind, body| Answer {
-        queue: question.queue.clone(),
-        generation: question.generation,
-        asked_at: started_at,
-        received_at: Timestamp::now(),
-        received: Some(Instant::now()),
-        kind,
-        body,
+    let Some(heard) = Heard::of(question, started_at, asked) else {
+        written.over();
+        return Came::Failed(CallFault::Retry { what: "the source was not reached".into() });
     };
-    let lost = || question.lost(Cause::AnswerLost, Certainty::Certain);
-
-    let mut retry_after = None;
-    let mut listing = None;
-    let mut sign = None;
-    let mut next_id = None;
-    let mut is_suspect = false;
-    let mut refused = None;
-    let change = match asked {
-        Asked::Events(body) => {
-            let body = body.into_bytes();
-            sign = Some(event::sync_sign_of_answer(&body) != Some(event::SyncSign::Ended));
-            if question.suspect.is_some() {
-                next_id = event::least_id(&body);
-            }
-            Some(Change::Answered(received(AnswerKind::Events, body)))
-        }
-        Asked::Malformed(body) => {
-            is_suspect = true;
-            let kind = AnswerKind::Unreadable(DeadLetterReason::Malformed);
-            Some(Change::Answered(received(kind, body.into_bytes())))
-        }
-        Asked::Broken { start } => {
-            let lost = lost();
-            listing = Some(lost.gap_id.clone());
-            let kind = AnswerKind::Unreadable(DeadLetterReason::Malformed);
-            Some(Change::AnswerLost(received(kind, start.into_bytes()), lost))
-        }
-        Asked::Oversized { start, .. } => {
-            let lost = lost();
-            listing = Some(lost.gap_id.clone());
-            let kind = AnswerKind::Unreadable(DeadLetterReason::Oversized);
-            Some(Change::AnswerLost(received(kind, start.into_bytes()), lost))
-        }
-        Asked::Throttled { retry_after: pause } | Asked::ServerError { retry_after: pause, .. } => {
-            retry_after = pause;
-            None
-        }
-        Asked::Empty | Asked::EmptyList | Asked::Dead { .. } => None,
-        Asked::Unauthorized(why) | Asked::Forbidden(why) => {
-            refused = Some(why);
-            None
-        }
-        Asked::Timeout { sent } | Asked::TransportError { sent } => {
-            if !sent {
-                // nothing reached the source, so nothing can have been removed
-                written.over();
-                return Came::Failed(CallFault::Retry {
-                    what: "the source was not reached".into(),
-                });
-            }
-            is_suspect = true;
-            None
-        }
-    };
+    let Heard { change, mut listing, sign, next_id, is_suspect, retry_after, refused } = heard;
     let mut is_kept = true;
     let mut suspicion = match &question.suspect {
         // a gap of its own takes the suspicion in
@@ -140,7 +83,7 @@ pub(super) async fn ask_with(
     if let Some(change) = change {
         is_kept &= outside.keep(question.of.clone(), change).await;
     }
-    is_suspect &= !sabotage::is_off(Guard::Suspicion);
+    let is_suspect = is_suspect && !sabotage::is_off(Guard::Suspicion);
     if is_suspect && outside.is_handed_out_once && question.suspect.is_none() {
         let at = Timestamp::now();
         let since = question.answered_before;
@@ -157,6 +100,79 @@ pub(super) async fn ask_with(
     // only now: what is under way is bounded, and so is what waits for the disk
     drop(slot);
     Came::Asked { outcome, started, started_at, retry_after, listing, sign, suspicion, refused }
+}
+
+/// What a question was answered with, in terms of its queue.
+#[derive(Default)]
+struct Heard {
+    /// What has to be kept.
+    change: Option<Change>,
+    /// The gap that the loss of this answer makes.
+    listing: Option<GapId>,
+    /// Whether a synchronization goes on; none without events.
+    sign: Option<bool>,
+    /// The least id of the answer, where a suspicion waits for it.
+    next_id: Option<u64>,
+    /// Events may have been removed from the queue and not arrived.
+    is_suspect: bool,
+    /// When the source wants to be asked again.
+    retry_after: Option<Duration>,
+    /// Why the credential was not taken.
+    refused: Option<Refused>,
+}
+
+impl Heard {
+    /// None when nothing reached the source, so that nothing can have been removed.
+    fn of(question: &Question, asked_at: Timestamp, asked: Asked) -> Option<Self> {
+        let received = |kind, body| Answer {
+            queue: question.queue.clone(),
+            generation: question.generation,
+            asked_at,
+            received_at: Timestamp::now(),
+            received: Some(Instant::now()),
+            kind,
+            body,
+        };
+        // what came in part is kept for the eye; the rest of it is lost
+        let in_part = |reason, start| {
+            let lost = question.lost(Cause::AnswerLost, Certainty::Certain);
+            let listing = Some(lost.gap_id.clone());
+            let answer = received(AnswerKind::Unreadable(reason), start);
+            Self { change: Some(Change::AnswerLost(answer, lost)), listing, ..Self::default() }
+        };
+        Some(match asked {
+            Asked::Events(body) => {
+                let body = body.into_bytes();
+                let is_awaited = question.suspect.is_some();
+                Self {
+                    sign: Some(event::sync_sign_of_answer(&body) != Some(event::SyncSign::Ended)),
+                    next_id: is_awaited.then(|| event::least_id(&body)).flatten(),
+                    change: Some(Change::Answered(received(AnswerKind::Events, body))),
+                    ..Self::default()
+                }
+            }
+            Asked::Malformed(body) => {
+                let kind = AnswerKind::Unreadable(DeadLetterReason::Malformed);
+                let change = Change::Answered(received(kind, body.into_bytes()));
+                Self { change: Some(change), is_suspect: true, ..Self::default() }
+            }
+            Asked::Broken { start } => in_part(DeadLetterReason::Malformed, start.into_bytes()),
+            Asked::Oversized { start, .. } => {
+                in_part(DeadLetterReason::Oversized, start.into_bytes())
+            }
+            Asked::Throttled { retry_after } | Asked::ServerError { retry_after, .. } => {
+                Self { retry_after, ..Self::default() }
+            }
+            Asked::Empty | Asked::EmptyList | Asked::Dead { .. } => Self::default(),
+            Asked::Unauthorized(why) | Asked::Forbidden(why) => {
+                Self { refused: Some(why), ..Self::default() }
+            }
+            Asked::Timeout { sent: false } | Asked::TransportError { sent: false } => return None,
+            Asked::Timeout { sent: true } | Asked::TransportError { sent: true } => {
+                Self { is_suspect: true, ..Self::default() }
+            }
+        })
+    }
 }
 
 /// What an answered question says of a suspicion: a gap, that it is unfounded, or nothing yet.
