@@ -187,3 +187,70 @@ async fn a_change_that_waits_for_kafka_has_its_queue_asked_meanwhile() {
     assert_eq!(stage.read("linxo.gaps").await.len(), 0);
     assert!(bridge.stop().await.success());
 }
+
+/// After a kill in an outage the journal holds far more than is published in a moment. What it comes
+/// to is known before that, so that every queue is asked at once, and the right one of a user.
+#[tokio::test]
+async fn queues_are_asked_while_a_long_journal_is_still_being_published() {
+    const MANY: usize = 200;
+    const ROWS: f64 = 3_000.0;
+    let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
+    let settings = [("polling.active", "\"200ms\""), ("polling.keep_alive", "\"500ms\"")];
+    let stage = Stage::on(kafka, "foreseen", Options::default(), &settings).await;
+    assert!(stage.run(&["topics", "create"]).await.status.success());
+    let bridge = stage.bridge().await;
+    let users: Vec<String> = (0..MANY).map(|number| format!("user-{number}")).collect();
+    join_all(users.iter().map(|user| bridge.put(user))).await;
+    let first = bridge.show("user-0").await["queue_id"].clone();
+
+    stage.kafka.stop();
+    stage.simulator.kill_queue(first.as_str().unwrap());
+    let until = tokio::time::Instant::now() + support::PATIENCE;
+    while bridge.metric("linxo_bridge_journal_answers").await < ROWS {
+        for user in &users {
+            stage.simulator.push_events(user, None, 1).unwrap();
+        }
+        assert!(tokio::time::Instant::now() < until, "{}", bridge.log());
+        pause(1).await;
+    }
+    assert_ne!(bridge.show("user-0").await["queue_id"], first, "it was made anew in the outage");
+    bridge.kill().await;
+    let last_kill = oracle::now_millis();
+    stage.kafka.restart().await;
+
+    let bridge = stage.bridge().await;
+    assert!(bridge.log().contains("what the journal holds is foreseen"), "{}", bridge.log());
+    for user in &users {
+        stage.simulator.push_events(user, None, 1).unwrap();
+    }
+    oracle::eventually("nothing waits at the source", || {
+        stage.simulator.ledger(None).with_fate(Fate::Waiting).next().is_none()
+    })
+    .await;
+    let ledger = stage.simulator.ledger(None);
+    let after_the_kill: Vec<String> = oracle::handed_out(&ledger)
+        .into_iter()
+        .filter(|(_, event)| {
+            event.handed_out.as_ref().is_some_and(|taken| taken.at as i64 > last_kill)
+        })
+        .map(|(key, _)| key)
+        .collect();
+    assert!(after_the_kill.len() >= MANY);
+    let events = stage
+        .until("linxo.events", |events| {
+            let published = oracle::published(events);
+            after_the_kill.iter().all(|key| published.contains(key))
+        })
+        .await;
+    oracle::assert_nothing_twice_or_invented(&events, &ledger);
+    oracle::assert_sequences_without_holes(&events);
+    oracle::assert_order_per_key(&events);
+    stage
+        .until("linxo.gaps", |gaps| oracle::lost_in_silence(&ledger, &events, gaps).is_empty())
+        .await;
+    // the queue made in the outage is known: nobody asks for the dead one, and makes a third
+    for user in &ledger.users {
+        assert_eq!(user.subscribes, 1 + u32::from(&*user.user == "user-0"), "{user:?}");
+    }
+    assert!(bridge.stop().await.success());
+}

@@ -193,6 +193,37 @@ impl Feed {
         }
     }
 
+    /// Shows the rows on disk after `after`, up to `until`, in order, to whoever has to know ahead
+    /// what they say; they are given in their turn all the same. Damaged ones are left out. False
+    /// when one of the others cannot be read, or is not wanted.
+    pub fn look_ahead(&self, after: u64, until: u64, mut each: impl FnMut(&Row) -> bool) -> bool {
+        let mut last = after;
+        while let Ok(stored) = self.store.read(last, until + 1, CHUNK_ROWS, CHUNK_BYTES) {
+            let Some(end) = stored.last() else { return true };
+            last = end.number;
+            for stored in stored {
+                let Ok(row) = self.opened(stored) else { return false };
+                if row.is_some_and(|row| !each(&row)) {
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// A row as it was written; none when it is damaged: no key mends that, and whatever comes after
+    /// must not wait for it.
+    fn opened(&self, stored: Stored) -> Result<Option<Row>, FeedFault> {
+        let Stored { number, end, sealed } = stored;
+        let plain = match self.seal.open(number, &sealed) {
+            Ok(plain) => plain,
+            Err(SealError::Damaged) => return Ok(None),
+            Err(source) => return Err(FeedFault::Sealed { number, source }),
+        };
+        let (of, change) = super::form::read(&plain).ok_or(FeedFault::Unknown { number })?;
+        Ok(Some(Row { number, end, of, change, settle: None }))
+    }
+
     /// A row that is there already.
     pub fn try_next(&mut self) -> Option<Row> {
         // what cannot be read is told by `next`
@@ -265,20 +296,14 @@ impl Feed {
                 self.last = before - 1;
             }
             let mut passed = 0;
-            for Stored { number, end, sealed } in stored {
-                let plain = match self.seal.open(number, &sealed) {
-                    Ok(plain) => plain,
-                    // no key mends it, and whatever comes after must not wait for it
-                    Err(SealError::Damaged) => {
-                        self.shared.note_damage(&format!("row {number} is damaged"));
-                        passed = number;
-                        continue;
-                    }
-                    Err(source) => return Err(FeedFault::Sealed { number, source }),
-                };
-                let (of, change) =
-                    super::form::read(&plain).ok_or(FeedFault::Unknown { number })?;
-                self.loaded.push_back(Row { number, end, of, change, settle: None });
+            for stored in stored {
+                let number = stored.number;
+                if let Some(row) = self.opened(stored)? {
+                    self.loaded.push_back(row);
+                } else {
+                    self.shared.note_damage(&format!("row {number} is damaged"));
+                    passed = number;
+                }
             }
             if self.loaded.is_empty() {
                 self.last = self.last.max(passed);

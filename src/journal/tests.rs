@@ -52,6 +52,28 @@ fn body_of(row: &Row) -> &[u8] {
 }
 
 #[tokio::test]
+async fn rows_are_shown_ahead_and_given_in_their_turn_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, mut feed) = open(directory.path(), SETTINGS);
+    feed.begin(0, Timestamp(77)).unwrap();
+    for body in ["one", "two", "three", "four"] {
+        journal.keep(of("u"), Change::Answered(answer(body.as_bytes()))).await.unwrap();
+    }
+    assert_eq!(body_of(&feed.next().await.unwrap()), b"one");
+    let mut shown = Vec::new();
+    let is_whole = feed.look_ahead(1, 3, |row| {
+        shown.push(body_of(row).to_vec());
+        true
+    });
+    assert!(is_whole);
+    assert_eq!(shown, [&b"two"[..], b"three"]);
+    assert!(!feed.look_ahead(1, 3, |_| false), "a row was not wanted");
+    for body in ["two", "three", "four"] {
+        assert_eq!(body_of(&feed.next().await.unwrap()), body.as_bytes());
+    }
+}
+
+#[tokio::test]
 async fn what_is_kept_comes_in_order_and_again_after_a_restart_until_it_is_published() {
     let directory = tempfile::tempdir().unwrap();
     {

@@ -29,6 +29,8 @@ pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often it is looked whether the group has answered.
 const UNSURE: Duration = Duration::from_millis(50);
+/// Rows that are published sooner than it is worth to foresee them.
+const NEAR: u64 = 2_000;
 
 pub(super) struct Publishing {
     pub(super) settings: PublisherSettings,
@@ -40,7 +42,9 @@ pub(super) struct Publishing {
     /// How long the last transaction took from its last row on.
     commit_took: Duration,
     pub(super) last_number: u64,
-    /// Who waits until the rows that were there when a partition was granted are published.
+    /// The last row of the processes before this one; 0 when those cannot be foreseen.
+    inherited: u64,
+    /// Who waits to be told what the rows that were there when a partition was granted come to.
     adoptions: Vec<Adoption>,
     /// Who waits to be told an id that follows what is on disk now.
     looks: Vec<Look>,
@@ -75,6 +79,7 @@ pub(super) async fn run(
         marked: Instant::now(),
         commit_took: Duration::ZERO,
         last_number: 0,
+        inherited: 0,
         adoptions: Vec::new(),
         looks: Vec::new(),
     };
@@ -84,6 +89,7 @@ pub(super) async fn run(
     feed.begin(position.number, position.published_until)?;
     let found_by = position.incarnation.as_deref().map(|found| (found, position.number));
     feed.published_by(&publishing.settings.incarnation, found_by)?;
+    publishing.inherited = feed.written();
     publishing.found = Some(position.clone());
     // whoever started us may have been stopped meanwhile
     found.send(position).ok();
@@ -165,6 +171,52 @@ impl Publishing {
         }
     }
 
+    /// Tells those who wait for many rows of an earlier process what these will come to. Their
+    /// queues would else be asked only when all is published, and a full journal takes minutes. Rows
+    /// of our own hold what the disk does not.
+    fn foresee(&mut self, feed: &Feed) {
+        let (position, inherited) = (self.last_number, self.inherited);
+        let is_far =
+            |adoption: &Adoption| adoption.last_number == inherited && inherited > position + NEAR;
+        if !self.adoptions.iter().any(is_far) {
+            return;
+        }
+        let began = Instant::now();
+        let Self { settings, holdings, .. } = &*self;
+        let mut draft = Draft::new(&settings.pen, &settings.journal, holdings);
+        if !feed.look_ahead(position, inherited, |row| draft.foresee(row).is_ok()) {
+            tracing::warn!(
+                "what the journal holds cannot be foreseen, its queues wait until it is published"
+            );
+            self.inherited = 0;
+            return;
+        }
+        let mut foreseen: HashMap<i32, HashMap<UserId, QueueState>> = HashMap::new();
+        for ((partition, user), state) in draft.into_outcome().changes {
+            if let Some(state) = state {
+                foreseen.entry(partition).or_default().insert(user, state);
+            }
+        }
+        tracing::info!(
+            rows = inherited - position,
+            took = ?began.elapsed(),
+            "what the journal holds is foreseen, its queues are asked while it is published"
+        );
+        for adoption in self.adoptions.extract_if(.., |of| is_far(of)) {
+            let Adoption { partition, token, held, .. } = adoption;
+            let owned = self.holdings.get_mut(&partition);
+            let Some(owned) = owned.filter(|owned| owned.token == token) else { continue };
+            let mut told = foreseen.remove(&partition).unwrap_or_default();
+            for user in owned.changed.take().unwrap_or_default() {
+                if let (false, Some(state)) = (told.contains_key(&user), owned.states.get(&user)) {
+                    told.insert(user, state.clone());
+                }
+            }
+            // who asked may have lost the partition meanwhile
+            held.send(told).ok();
+        }
+    }
+
     /// Whether it is known whose a row's partition is: nobody's of ours, or ours and read.
     fn may_publish(&self, row: &Row) -> bool {
         may_publish(&self.settings, &self.holdings, row)
@@ -201,6 +253,10 @@ impl Publishing {
         loop {
             attempt += 1;
             self.wait_until_sure(batch, feed, controls).await;
+            while let Ok(control) = controls.try_recv() {
+                self.obey(control, feed);
+            }
+            self.foresee(feed);
             let mut gathering = (attempt == 1).then_some(&mut *feed);
             let interrupted = match self.try_once(batch, &mut gathering).await {
                 Ok(published) => {

@@ -16,7 +16,7 @@ mod gaps;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Pen;
-use super::outbox::{Outbox, Outgoing, SendFault};
+use super::outbox::{Nowhere, Outbox, Outgoing, SendFault};
 use super::tally::Tally;
 use crate::ids::{JournalId, Timestamp, UserId};
 use crate::journal::{Answer, AnswerKind, Change, Row, RowOf, Settled, Unsettled};
@@ -140,6 +140,15 @@ impl<'a> Draft<'a> {
             }
         }
         self.settled.push(outcome);
+        Ok(())
+    }
+
+    /// Changes states as a row will, and publishes nothing.
+    pub(in crate::publisher) fn foresee(&mut self, row: &Row) -> Result<(), SendFault> {
+        self.apply(row, &mut Nowhere)?;
+        // nobody is told, and nothing counted
+        self.settled.clear();
+        self.tally = Tally::default();
         Ok(())
     }
 
