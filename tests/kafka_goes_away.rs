@@ -203,6 +203,8 @@ async fn queues_are_asked_while_a_long_journal_is_still_being_published() {
     join_all(users.iter().map(|user| bridge.put(user))).await;
     let first = bridge.show("user-0").await["queue_id"].clone();
 
+    // a broker killed while it still writes the markers of a commit may forget them (ARCHITECTURE.md)
+    pause(2).await;
     stage.kafka.stop();
     stage.simulator.kill_queue(first.as_str().unwrap());
     let until = tokio::time::Instant::now() + support::PATIENCE;
@@ -223,10 +225,12 @@ async fn queues_are_asked_while_a_long_journal_is_still_being_published() {
     for user in &users {
         stage.simulator.push_events(user, None, 1).unwrap();
     }
-    oracle::eventually("nothing waits at the source", || {
-        stage.simulator.ledger(None).with_fate(Fate::Waiting).next().is_none()
-    })
-    .await;
+    let until = tokio::time::Instant::now() + support::PATIENCE;
+    while let Some(waiting) = stage.simulator.ledger(None).with_fate(Fate::Waiting).next() {
+        let is_late = tokio::time::Instant::now() >= until;
+        assert!(!is_late, "nobody asks for {waiting:?}\n{}", bridge.log());
+        pause(1).await;
+    }
     let ledger = stage.simulator.ledger(None);
     let after_the_kill: Vec<String> = oracle::handed_out(&ledger)
         .into_iter()
