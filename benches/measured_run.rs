@@ -325,11 +325,7 @@ async fn outage(stage: &Stage, source: &Source) {
     stage.kafka.restart().await;
     let began = Instant::now();
     let bridge = stage.start().await;
-    // what the journal holds is published before anything is asked
-    while bridge.get("/readyz").await.0 != 200 {
-        assert!(began.elapsed() < Duration::from_secs(300), "not ready\n{}", bridge.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    bridge.ready().await;
     let ready = began.elapsed();
     while bridge.metric(answers).await > 1_000.0 {
         tokio::time::sleep(Duration::from_millis(50)).await;

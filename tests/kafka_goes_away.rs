@@ -58,13 +58,8 @@ async fn assert_nothing_happened(stage: &Stage, bridge: support::Bridge) {
     })
     .await;
     let ledger = stage.simulator.ledger(None);
-    let handed_out = oracle::handed_out(&ledger);
-    let events = stage
-        .until("linxo.events", |events| {
-            let published = oracle::published(events);
-            handed_out.keys().all(|key| published.contains(key))
-        })
-        .await;
+    let handed_out: Vec<String> = oracle::handed_out(&ledger).into_keys().collect();
+    let events = stage.until_published(&handed_out).await;
     oracle::assert_nothing_twice_or_invented(&events, &ledger);
     assert_eq!(ledger.deaths.len(), 0, "{:?}", ledger.deaths);
     assert_eq!(stage.read("linxo.gaps").await.len(), 0);
@@ -174,13 +169,8 @@ async fn a_change_that_waits_for_kafka_has_its_queue_asked_meanwhile() {
     })
     .await;
     let ledger = stage.simulator.ledger(None);
-    let handed_out = oracle::handed_out(&ledger);
-    let events = stage
-        .until("linxo.events", |events| {
-            let published = oracle::published(events);
-            handed_out.keys().all(|key| published.contains(key))
-        })
-        .await;
+    let handed_out: Vec<String> = oracle::handed_out(&ledger).into_keys().collect();
+    let events = stage.until_published(&handed_out).await;
     oracle::assert_nothing_twice_or_invented(&events, &ledger);
     let died: Vec<_> = ledger.deaths.iter().map(|death| &*death.queue).collect();
     assert!(died.iter().all(|queue| *queue == given_up), "{:?}", ledger.deaths);
@@ -232,20 +222,9 @@ async fn queues_are_asked_while_a_long_journal_is_still_being_published() {
         pause(1).await;
     }
     let ledger = stage.simulator.ledger(None);
-    let after_the_kill: Vec<String> = oracle::handed_out(&ledger)
-        .into_iter()
-        .filter(|(_, event)| {
-            event.handed_out.as_ref().is_some_and(|taken| taken.at as i64 > last_kill)
-        })
-        .map(|(key, _)| key)
-        .collect();
+    let after_the_kill = oracle::handed_out_after(&ledger, last_kill);
     assert!(after_the_kill.len() >= MANY);
-    let events = stage
-        .until("linxo.events", |events| {
-            let published = oracle::published(events);
-            after_the_kill.iter().all(|key| published.contains(key))
-        })
-        .await;
+    let events = stage.until_published(&after_the_kill).await;
     oracle::assert_nothing_twice_or_invented(&events, &ledger);
     oracle::assert_sequences_without_holes(&events);
     oracle::assert_order_per_key(&events);

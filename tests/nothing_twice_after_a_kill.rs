@@ -62,19 +62,8 @@ async fn a_kill_in_the_flow_of_events_repeats_nothing_and_loses_nothing_in_silen
     })
     .await;
     let ledger = stage.simulator.ledger(None);
-    let after_the_last_kill: Vec<String> = oracle::handed_out(&ledger)
-        .into_iter()
-        .filter(|(_, event)| {
-            event.handed_out.as_ref().is_some_and(|taken| taken.at as i64 > last_kill)
-        })
-        .map(|(key, _)| key)
-        .collect();
-    let events = stage
-        .until("linxo.events", |events| {
-            let published = oracle::published(events);
-            after_the_last_kill.iter().all(|key| published.contains(key))
-        })
-        .await;
+    let after_the_last_kill = oracle::handed_out_after(&ledger, last_kill);
+    let events = stage.until_published(&after_the_last_kill).await;
 
     oracle::assert_nothing_twice_or_invented(&events, &ledger);
     oracle::assert_sequences_without_holes(&events);

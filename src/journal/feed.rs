@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::row::Row;
 use super::seal::Seal;
-use super::store::{Store, StoreFault, Stored};
+use super::store::{CHUNK_BYTES, CHUNK_ROWS, Store, StoreFault, Stored};
 use super::{Intake, JournalError, Shared};
 use crate::credential::SealError;
 use crate::ids::Timestamp;
@@ -28,9 +28,6 @@ use crate::sabotage::{self, Guard};
 /// Rows and bytes that stay in memory for the publisher. Beyond that they are read back.
 const TAIL_ROWS: usize = 4096;
 const TAIL_BYTES: usize = 16 * 1024 * 1024;
-/// What is read back at once.
-const CHUNK_ROWS: usize = 512;
-const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The rows in memory, between the one who writes them and the publisher.
@@ -197,18 +194,10 @@ impl Feed {
     /// what they say; they are given in their turn all the same. Damaged ones are left out. False
     /// when one of the others cannot be read, or is not wanted.
     pub fn look_ahead(&self, after: u64, until: u64, mut each: impl FnMut(&Row) -> bool) -> bool {
-        let mut last = after;
-        while let Ok(stored) = self.store.read(last, until + 1, CHUNK_ROWS, CHUNK_BYTES) {
-            let Some(end) = stored.last() else { return true };
-            last = end.number;
-            for stored in stored {
-                let Ok(row) = self.opened(stored) else { return false };
-                if row.is_some_and(|row| !each(&row)) {
-                    return false;
-                }
-            }
-        }
-        false
+        let is_whole = self.store.walk(after, until, |stored| {
+            self.opened(stored).is_ok_and(|row| row.is_none_or(|row| each(&row)))
+        });
+        is_whole.unwrap_or(false)
     }
 
     /// A row as it was written; none when it is damaged: no key mends that, and whatever comes after

@@ -58,30 +58,26 @@ pub fn inspect(directory: &Path, keys: KeyRing) -> Result<Holdings, JournalError
         ..Holdings::default()
     };
     let mut users: BTreeSet<UserId> = BTreeSet::new();
-    let mut last = 0;
-    loop {
-        let rows = store.read(last, u64::MAX, 512, 4 * 1024 * 1024).map_err(unreadable)?;
-        let Some(end) = rows.last() else { break };
-        last = end.number;
-        for row in &rows {
-            let first = holdings.numbers.map_or(row.number, |(first, _)| first);
-            holdings.numbers = Some((first, row.number));
-            holdings.rows += 1;
-            holdings.bytes += row.sealed.len() as u64 + writer::ROW_BYTES;
-            let plain = seal.open(row.number, &row.sealed).ok();
-            let Some((of, change)) = plain.and_then(|plain| form::read(&plain)) else {
-                holdings.unread += 1;
-                continue;
-            };
-            users.insert(of.user);
-            *holdings.kinds.entry(kind_of(&change)).or_default() += 1;
-            if let Some(answer) = change.answer() {
-                let at = answer.received_at;
-                let (first, last) = holdings.received.unwrap_or((at, at));
-                holdings.received = Some((first.min(at), last.max(at)));
-            }
+    let walked = store.walk(0, u64::MAX, |row| {
+        let first = holdings.numbers.map_or(row.number, |(first, _)| first);
+        holdings.numbers = Some((first, row.number));
+        holdings.rows += 1;
+        holdings.bytes += row.sealed.len() as u64 + writer::ROW_BYTES;
+        let plain = seal.open(row.number, &row.sealed).ok();
+        let Some((of, change)) = plain.and_then(|plain| form::read(&plain)) else {
+            holdings.unread += 1;
+            return true;
+        };
+        users.insert(of.user);
+        *holdings.kinds.entry(kind_of(&change)).or_default() += 1;
+        if let Some(answer) = change.answer() {
+            let at = answer.received_at;
+            let (first, last) = holdings.received.unwrap_or((at, at));
+            holdings.received = Some((first.min(at), last.max(at)));
         }
-    }
+        true
+    });
+    walked.map_err(unreadable)?;
     holdings.users = users.len();
     holdings.id = Some(id);
     Ok(holdings)

@@ -343,29 +343,23 @@ fn suspect(
     extent: Extent,
 ) -> Result<Extent, store::StoreFault> {
     let mut missing: Vec<&UnderWay> = left.iter().collect();
-    let mut last = 0;
-    loop {
-        let rows = store.read(last, u64::MAX, 512, 4 * 1024 * 1024)?;
-        let Some(end) = rows.last() else { break };
-        last = end.number;
-        for row in &rows {
-            // what cannot be opened is told by the feed
-            let Ok(plain) = seal.open(row.number, &row.sealed) else { continue };
-            let Some((of, change)) = form::read(&plain) else { continue };
-            let Some(answer) = change.answer() else { continue };
-            // an answer that is no list is followed by a suspicion, which may be missing
-            if matches!(change, Change::Answered(_))
-                && matches!(answer.kind, AnswerKind::Unreadable(_))
-            {
-                continue;
-            }
-            missing.retain(|question| {
-                question.of.user != of.user
-                    || question.queue != answer.queue
-                    || question.asked_at != answer.asked_at
-            });
+    store.walk(0, u64::MAX, |row| {
+        // what cannot be opened is told by the feed
+        let opened = seal.open(row.number, &row.sealed).ok().and_then(|plain| form::read(&plain));
+        let Some((of, change)) = opened else { return true };
+        let Some(answer) = change.answer() else { return true };
+        // an answer that is no list is followed by a suspicion, which may be missing
+        if matches!(change, Change::Answered(_)) && matches!(answer.kind, AnswerKind::Unreadable(_))
+        {
+            return true;
         }
-    }
+        missing.retain(|question| {
+            question.of.user != of.user
+                || question.queue != answer.queue
+                || question.asked_at != answer.asked_at
+        });
+        true
+    })?;
     let at = Timestamp::now();
     let Extent { last_number: mut number, mut end } = extent;
     let mut rows = Vec::with_capacity(missing.len());

@@ -27,6 +27,9 @@ const PAGE: u32 = 16 * 1024;
 const CHECKPOINT: u32 = 1024;
 /// What a page's cache may hold, in KiB.
 const CACHE_KIB: i32 = 8 * 1024;
+/// What is read back at once.
+pub(super) const CHUNK_ROWS: usize = 512;
+pub(super) const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 /// How long to wait for the other connection, which only reads.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -192,6 +195,25 @@ impl Store {
     pub(super) fn forget(&self, number: u64) -> Result<usize, StoreFault> {
         let mut delete = self.connection.prepare_cached("DELETE FROM rows WHERE number <= ?1")?;
         Ok(delete.execute([number])?)
+    }
+
+    /// Shows rows after `after`, up to `until`, in order, for as long as they are wanted; whether all
+    /// of them were.
+    pub(super) fn walk(
+        &self,
+        after: u64,
+        until: u64,
+        mut each: impl FnMut(Stored) -> bool,
+    ) -> Result<bool, StoreFault> {
+        let mut last = after;
+        loop {
+            let rows = self.read(last, until.saturating_add(1), CHUNK_ROWS, CHUNK_BYTES)?;
+            let Some(end) = rows.last() else { return Ok(true) };
+            last = end.number;
+            if !rows.into_iter().all(&mut each) {
+                return Ok(false);
+            }
+        }
     }
 
     /// Rows after `after` and before `before`, in order, at most `rows` of them and, past the

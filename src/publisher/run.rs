@@ -64,6 +64,23 @@ struct Adoption {
     held: oneshot::Sender<HashMap<UserId, QueueState>>,
 }
 
+/// What states will be, by partition.
+type Foreseen = HashMap<i32, HashMap<UserId, QueueState>>;
+
+impl Adoption {
+    /// Tells the states that changed since the grant, and those that are foreseen to.
+    fn tell(self, holdings: &mut Holdings, foreseen: &mut Foreseen) {
+        let owned = holdings.get_mut(&self.partition);
+        let Some(owned) = owned.filter(|owned| owned.token == self.token) else { return };
+        let changed = owned.changed.take().unwrap_or_default();
+        let state_of = |user: UserId| Some((user.clone(), owned.states.get(&user)?.clone()));
+        let mut told: HashMap<_, _> = changed.into_iter().filter_map(state_of).collect();
+        told.extend(foreseen.remove(&self.partition).unwrap_or_default());
+        // who asked may have lost the partition meanwhile
+        self.held.send(told).ok();
+    }
+}
+
 /// Runs until the journal is closed and everything in it is published.
 pub(super) async fn run(
     settings: PublisherSettings,
@@ -162,12 +179,7 @@ impl Publishing {
             look.expected.send(state.and_then(QueueState::settling_id)).ok();
         }
         for adoption in self.adoptions.extract_if(.., |of| of.last_number <= last_number) {
-            let owned = self.holdings.get_mut(&adoption.partition);
-            let Some(owned) = owned.filter(|owned| owned.token == adoption.token) else { continue };
-            let changed = owned.changed.take().unwrap_or_default();
-            let state_of = |user: UserId| Some((user.clone(), owned.states.get(&user)?.clone()));
-            // who asked may have lost the partition meanwhile
-            adoption.held.send(changed.into_iter().filter_map(state_of).collect()).ok();
+            adoption.tell(&mut self.holdings, &mut HashMap::new());
         }
     }
 
@@ -191,7 +203,7 @@ impl Publishing {
             self.inherited = 0;
             return;
         }
-        let mut foreseen: HashMap<i32, HashMap<UserId, QueueState>> = HashMap::new();
+        let mut foreseen = Foreseen::new();
         for ((partition, user), state) in draft.into_outcome().changes {
             if let Some(state) = state {
                 foreseen.entry(partition).or_default().insert(user, state);
@@ -203,17 +215,7 @@ impl Publishing {
             "what the journal holds is foreseen, its queues are asked while it is published"
         );
         for adoption in self.adoptions.extract_if(.., |of| is_far(of)) {
-            let Adoption { partition, token, held, .. } = adoption;
-            let owned = self.holdings.get_mut(&partition);
-            let Some(owned) = owned.filter(|owned| owned.token == token) else { continue };
-            let mut told = foreseen.remove(&partition).unwrap_or_default();
-            for user in owned.changed.take().unwrap_or_default() {
-                if let (false, Some(state)) = (told.contains_key(&user), owned.states.get(&user)) {
-                    told.insert(user, state.clone());
-                }
-            }
-            // who asked may have lost the partition meanwhile
-            held.send(told).ok();
+            adoption.tell(&mut self.holdings, &mut foreseen);
         }
     }
 

@@ -18,6 +18,14 @@ pub fn handed_out(ledger: &Ledger) -> BTreeMap<String, &EventEntry> {
     handed_out.map(|event| (idempotency_key(event), event)).collect()
 }
 
+/// The keys of those that were handed out after `at`, as [`now_millis`] counts.
+pub fn handed_out_after(ledger: &Ledger, at: i64) -> Vec<String> {
+    let is_after =
+        |event: &EventEntry| event.handed_out.as_ref().is_some_and(|taken| taken.at as i64 > at);
+    let handed_out = handed_out(ledger).into_iter();
+    handed_out.filter(|(_, event)| is_after(event)).map(|(key, _)| key).collect()
+}
+
 /// The records of `linxo.events` that came out of queues.
 pub fn from_queues(events: &[Decoded]) -> impl Iterator<Item = &Decoded> {
     events.iter().filter(|event| event.value["origin"] == "QUEUE")

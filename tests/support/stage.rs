@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::decode::{Decoded, decoded};
-use super::{Kafka, http, read_topic, unique};
+use super::{Kafka, http, oracle, read_topic, unique};
 
 /// How long anything may take before a test gives up; no test waits for it in the good case.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -229,6 +229,15 @@ impl Stage {
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Reads `linxo.events` until every one of these keys is there.
+    pub async fn until_published(&self, keys: &[String]) -> Vec<Decoded> {
+        self.until("linxo.events", |events| {
+            let published = oracle::published(events);
+            keys.iter().all(|key| published.contains(key))
+        })
+        .await
     }
 
     /// How many events the source has handed out whole.
