@@ -3,7 +3,8 @@
 //!
 //! `LINXO_BRIDGE_SABOTAGE` holds orders with commas between them: `crash:after-get:17` ends the
 //! process, as a kill -9 would, when it passes that point the 17th time (the first when no number
-//! is given); `off:fence` switches a guard off, so that a test can be seen to fail without it.
+//! is given); `freeze:before-commit:17` stops it there, as a SIGSTOP would, until somebody has it go
+//! on; `off:fence` switches a guard off, so that a test can be seen to fail without it.
 //!
 //! Promises:
 //! - a release build carries none of this: no name, no look at the environment;
@@ -21,6 +22,8 @@ pub enum CrashPoint {
     BeforeSync,
     /// Rows are synced, and nobody was told.
     AfterSync,
+    /// A transaction is begun, and has no record.
+    AfterBegin,
     /// Every record of a transaction is with Kafka.
     AfterProduce,
     /// The group has confirmed; the commit is not asked for.
@@ -52,6 +55,8 @@ pub enum Guard {
     Repeats,
     /// A question without an answer is remembered.
     Suspicion,
+    /// What was received of a revoked partition is published before it is let go of.
+    Drain,
 }
 
 #[cfg(any(debug_assertions, feature = "sabotage"))]
@@ -61,15 +66,16 @@ mod orders {
 
     use super::{CrashPoint, Guard};
 
-    const CRASH_POINTS: [(&str, CrashPoint); 6] = [
+    const CRASH_POINTS: [(&str, CrashPoint); 7] = [
         ("after-get", CrashPoint::AfterGet),
         ("before-sync", CrashPoint::BeforeSync),
         ("after-sync", CrashPoint::AfterSync),
+        ("after-begin", CrashPoint::AfterBegin),
         ("after-produce", CrashPoint::AfterProduce),
         ("before-commit", CrashPoint::BeforeCommit),
         ("after-commit", CrashPoint::AfterCommit),
     ];
-    const GUARDS: [(&str, Guard); 10] = [
+    const GUARDS: [(&str, Guard); 11] = [
         ("journal", Guard::Journal),
         ("questions", Guard::Questions),
         ("fence", Guard::Fence),
@@ -80,12 +86,14 @@ mod orders {
         ("reconciliation", Guard::Reconciliation),
         ("repeats", Guard::Repeats),
         ("suspicion", Guard::Suspicion),
+        ("drain", Guard::Drain),
     ];
 
     #[derive(Default)]
     struct Orders {
-        /// How many passings are left before the crash.
+        /// How many passings are left before the end, and before the stop.
         crashes: Vec<(CrashPoint, AtomicU64)>,
+        freezes: Vec<(CrashPoint, AtomicU64)>,
         off: Vec<Guard>,
     }
 
@@ -111,9 +119,11 @@ mod orders {
             let (verb, name) = (words.next()?, words.next()?);
             let count = words.next().map_or(Some(1), |count| count.parse().ok())?;
             match verb {
-                "crash" => {
+                "crash" | "freeze" => {
                     let (_, point) = CRASH_POINTS.iter().find(|(known, _)| *known == name)?;
-                    orders.crashes.push((*point, AtomicU64::new(count)));
+                    let passings =
+                        if verb == "crash" { &mut orders.crashes } else { &mut orders.freezes };
+                    passings.push((*point, AtomicU64::new(count)));
                 }
                 "off" => {
                     let (_, guard) = GUARDS.iter().find(|(known, _)| *known == name)?;
@@ -134,6 +144,21 @@ mod orders {
                 std::process::abort();
             }
         }
+        for (_, left) in orders().freezes.iter().filter(|(of, _)| *of == point) {
+            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                freeze();
+            }
+        }
+    }
+
+    /// Stops the whole process; answers when it goes on.
+    fn freeze() {
+        let own = std::process::id().to_string();
+        let stopped = std::process::Command::new("kill").args(["-s", "STOP", &own]).status();
+        if !stopped.is_ok_and(|status| status.success()) {
+            eprintln!("LINXO_BRIDGE_SABOTAGE: this process cannot be stopped");
+            std::process::exit(64);
+        }
     }
 
     pub(super) fn is_off(guard: Guard) -> bool {
@@ -146,8 +171,11 @@ mod orders {
 
         #[test]
         fn orders_are_read_whole_or_not_at_all() {
-            let orders = parse("crash:after-get:17,off:fence,crash:before-commit").unwrap();
+            let orders =
+                parse("crash:after-get:17,off:fence,crash:before-commit,freeze:after-begin");
+            let orders = orders.unwrap();
             assert_eq!(orders.off, [Guard::Fence]);
+            assert_eq!(orders.freezes[0].0, CrashPoint::AfterBegin);
             let counts: Vec<(CrashPoint, u64)> = orders
                 .crashes
                 .iter()

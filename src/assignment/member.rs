@@ -7,7 +7,7 @@
 //! Knows nothing of: what a partition holds.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -16,12 +16,16 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{Decision, Ownership};
 use crate::kafka::complain;
 
 const POLL: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(1);
+/// After how long with its coordinator a member without a word from the group owns nothing: the
+/// `consumer` protocol calls nobody for an empty assignment. Three heartbeats of five seconds.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// What runs on the thread.
 pub(super) struct Member {
@@ -64,6 +68,7 @@ impl Member {
 
     fn join(&self) -> Result<Arc<BaseConsumer<GroupContext>>, KafkaError> {
         let context = GroupContext {
+            coordinated_since: Mutex::new(None),
             drain: self.drain,
             ownership: Arc::clone(&self.ownership),
             decisions: self.decisions.clone(),
@@ -78,7 +83,19 @@ impl Member {
 
     /// Polls until the member is stopped or thrown out.
     fn poll(&self, consumer: &BaseConsumer<GroupContext>) {
+        let mut unsure_since = None;
         while !self.stop.load(Ordering::Relaxed) {
+            if self.ownership.is_sure() {
+                unsure_since = None;
+            } else {
+                let since = *unsure_since.get_or_insert_with(Instant::now);
+                let with_coordinator = consumer.context().coordinated_since();
+                if with_coordinator.is_some_and(|other| other.max(since).elapsed() > SILENCE)
+                    && self.ownership.is_given_nothing()
+                {
+                    self.tell(Decision::Granted(Vec::new()));
+                }
+            }
             match consumer.poll(POLL) {
                 Some(Err(error)) if is_fatal(consumer, &error) => {
                     tracing::warn!(%error, "the group threw this member out, joining anew");
@@ -111,13 +128,33 @@ fn is_fatal(consumer: &BaseConsumer<GroupContext>, error: &KafkaError) -> bool {
 
 /// What the group's callbacks work with.
 pub(super) struct GroupContext {
+    /// Since when the group's coordinator is known and connected, where statistics are asked for.
+    coordinated_since: Mutex<Option<Instant>>,
     drain: Duration,
     ownership: Arc<Ownership>,
     decisions: mpsc::Sender<Decision>,
     stop: Arc<AtomicBool>,
 }
 
+/// What is read of the client's statistics.
+#[derive(serde::Deserialize)]
+struct Statistics {
+    cgrp: Option<GroupStatistics>,
+}
+
+#[derive(serde::Deserialize)]
+struct GroupStatistics {
+    state: String,
+}
+
 impl ClientContext for GroupContext {
+    fn stats_raw(&self, statistics: &[u8]) {
+        let group = serde_json::from_slice::<Statistics>(statistics).ok().and_then(|all| all.cgrp);
+        let is_up = group.is_some_and(|group| group.state == "up");
+        let mut since = self.coordinated_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = if is_up { since.or_else(|| Some(Instant::now())) } else { None };
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         complain("group", &error, reason);
     }
@@ -142,6 +179,10 @@ impl ConsumerContext for GroupContext {
 }
 
 impl GroupContext {
+    fn coordinated_since(&self) -> Option<Instant> {
+        *self.coordinated_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
         let assigned = partitions
             .set_all_offsets(Offset::Beginning)

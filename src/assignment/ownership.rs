@@ -78,6 +78,16 @@ impl Ownership {
         granted
     }
 
+    /// The group has had time to give something and gave nothing; whether that is news.
+    pub(super) fn is_given_nothing(&self) -> bool {
+        let mut state = self.lock();
+        if state.is_sure || !state.owned.is_empty() {
+            return false;
+        }
+        state.is_sure = true;
+        true
+    }
+
     pub(super) fn owned(&self, partitions: impl Iterator<Item = i32>) -> Vec<(i32, u64)> {
         let state = self.lock();
         partitions

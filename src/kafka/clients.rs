@@ -82,7 +82,8 @@ impl Clients {
                 }
             }
             GroupProtocol::Consumer => {
-                config.set("group.protocol", "consumer");
+                // whether the group's coordinator is there is known from nothing else
+                config.set("group.protocol", "consumer").set("statistics.interval.ms", "1000");
             }
         }
         config
@@ -92,6 +93,14 @@ impl Clients {
     pub fn committed_reader(&self) -> ClientConfig {
         let mut config = self.reader("reader");
         config.set("isolation.level", "read_committed");
+        config
+    }
+
+    /// A reader without a group that stays at the end of a quiet topic: it need not be told of a record
+    /// within milliseconds, and should not ask for one a hundred times a second.
+    pub fn follower(&self) -> ClientConfig {
+        let mut config = self.reader("marks");
+        config.set("isolation.level", "read_committed").set("fetch.wait.max.ms", "500");
         config
     }
 

@@ -1,5 +1,5 @@
-//! Settings shared by every Kafka client, reading a partition to its end, and what a Kafka error
-//! means for us.
+//! Settings shared by every Kafka client, reading a partition to its end and beyond, and what a Kafka
+//! error means for us.
 //!
 //! Promises:
 //! - every client is made here, with the user's properties under the ones the design depends on;
@@ -12,6 +12,7 @@
 mod clients;
 mod complaints;
 mod failure;
+mod follow;
 mod partition;
 mod reach;
 mod read;
@@ -19,6 +20,7 @@ mod read;
 pub use clients::{Clients, DEFAULT_MAX_MESSAGE, MESSAGE_OVERHEAD, TRANSACTION_TIMEOUT};
 pub use complaints::{Complaints, complain};
 pub use failure::Failure;
+pub use follow::{Followed, Following, follow};
 pub use partition::partition_of;
 pub use reach::Reach;
 pub use read::{ReadError, Record, partitions_of, read_to_end};

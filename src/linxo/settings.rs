@@ -38,6 +38,8 @@ pub struct SourceSettings {
     pub dead_statuses: Vec<u16>,
     /// So many idle connections are kept open, `polling.max_in_flight`.
     pub max_in_flight: usize,
+    /// This instance, named in the `User-Agent` of each request, `kafka.instance_id`.
+    pub instance_id: String,
 }
 
 impl fmt::Debug for SourceSettings {

@@ -91,7 +91,12 @@ impl Source {
         };
         let hosts = [&settings.api_url, &settings.auth_url];
         Ok(Self(Arc::new(Inner {
-            wire: Wire::new(hosts, settings.request_timeout, settings.max_in_flight)?,
+            wire: Wire::new(
+                hosts,
+                settings.request_timeout,
+                settings.max_in_flight,
+                &settings.instance_id,
+            )?,
             base,
             naming,
             dead_statuses: settings.dead_statuses,

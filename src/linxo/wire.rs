@@ -29,7 +29,7 @@ use crate::ids::Timestamp;
 /// Below what servers and load balancers commonly allow (60 s), so that we close first.
 const IDLE: Duration = Duration::from_secs(55);
 const LONGEST_CONNECT: Duration = Duration::from_secs(5);
-const USER_AGENT: &str = concat!("linxo-kafka-bridge/", env!("CARGO_PKG_VERSION"));
+const PROGRAM: &str = concat!("linxo-kafka-bridge/", env!("CARGO_PKG_VERSION"));
 /// The longest text of a transport fault, in bytes.
 const LONGEST_TEXT: usize = 300;
 
@@ -79,11 +79,13 @@ impl WireFault {
 }
 
 impl Wire {
-    /// Prepares connections that reach these hosts, `idle` of them kept open.
+    /// Prepares connections that reach these hosts, `idle` of them kept open. The source is told
+    /// which `instance` asks.
     pub(super) fn new(
         hosts: [&Url; 2],
         timeout: Duration,
         idle: usize,
+        instance: &str,
     ) -> Result<Self, SourceError> {
         // An error means that a provider is there already, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -91,7 +93,7 @@ impl Wire {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut builder = Client::builder()
             .default_headers(headers)
-            .user_agent(USER_AGENT)
+            .user_agent(agent(instance))
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -219,4 +221,10 @@ fn described(error: reqwest::Error) -> String {
         text.truncate(end.unwrap_or(0));
     }
     text
+}
+
+/// What the source is told of who asks: an id that no header can hold is left out.
+fn agent(instance: &str) -> HeaderValue {
+    HeaderValue::from_str(&format!("{PROGRAM} ({instance})"))
+        .unwrap_or(HeaderValue::from_static(PROGRAM))
 }

@@ -30,6 +30,8 @@ const LONGEST_AGAIN: Duration = Duration::from_secs(30);
 const READING: Duration = Duration::from_secs(300);
 /// Beside what is known to delay a question.
 const SLACK: Duration = Duration::from_secs(1);
+/// How long the group waits for a member that is silent, where the broker decides.
+const SESSION: Duration = Duration::from_secs(45);
 /// What a bridge may take from ready until the last queue is asked.
 const TAKE_OVER: Duration = Duration::from_secs(15);
 
@@ -51,6 +53,9 @@ pub(super) fn rules(config: &Config, stats: &Stats, ledger: &Ledger, done: &[Don
     Rules {
         delivery: delivery(config),
         longest_pause: Some(longest_pause(config, stats, ledger, done)),
+        // who is stopped or cut off does not reach the group, and may ask meanwhile
+        longest_contest: done.is_empty().then(|| config.kafka.session_timeout.unwrap_or(SESSION)),
+        is_orderly: done.is_empty(),
         met: stats.faults.clone(),
         disturbances,
     }

@@ -65,6 +65,10 @@ pub struct Rules {
     pub delivery: Delivery,
     /// The longest time between two questions to a live queue; none: not judged.
     pub longest_pause: Option<Duration>,
+    /// Whether every partition is handed over in order, so that nothing may be late.
+    pub is_orderly: bool,
+    /// How long two instances may ask a queue in turn; none: not judged.
+    pub longest_contest: Option<Duration>,
     /// How often the source met each fault, as its totals say: what may have cost answers, though
     /// nothing waited in the queue so that the ledger has no event of it.
     pub met: BTreeMap<FaultName, u64>,

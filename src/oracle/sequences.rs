@@ -21,6 +21,10 @@ fn sequences(case: &Case<'_>, verdict: &mut Verdict) {
     for record in &case.holdings.events {
         let (key, event) = (&record.key, &record.idempotency_key);
         if record.late {
+            if case.rules.is_orderly {
+                let what = format!("event {event} under key {key} is late, and nothing had to be");
+                verdict.offend(of(record, Rule::Late, what));
+            }
             if let Some(sequence) = record.sequence {
                 let what =
                     format!("event {event} under key {key} is late and has number {sequence}");

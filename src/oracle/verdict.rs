@@ -54,6 +54,8 @@ pub struct Counts {
     pub dead_letters: usize,
     /// The longest time between two questions to a live queue, in milliseconds.
     pub longest_pause_ms: u64,
+    /// The longest time that two instances asked a queue in turn, in milliseconds.
+    pub longest_contest_ms: u64,
 }
 
 /// What must hold.
@@ -88,6 +90,10 @@ pub enum Rule {
     Reconciliation,
     /// A live queue is asked in time.
     Pause,
+    /// What was received before its partition was handed over in order is published before it.
+    Late,
+    /// A queue is asked by one instance, but for as long as the other may not know better.
+    Contest,
 }
 
 impl Rule {
@@ -108,6 +114,8 @@ impl Rule {
             Self::Proportion => "proportion",
             Self::Reconciliation => "reconciliation",
             Self::Pause => "pause",
+            Self::Late => "late",
+            Self::Contest => "contest",
         }
     }
 }

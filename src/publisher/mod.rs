@@ -21,6 +21,7 @@
 mod dead_letter;
 mod draft;
 mod limits;
+mod mark;
 mod outbox;
 mod position;
 mod producer;
@@ -39,7 +40,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::assignment::Ownership;
 use crate::event::Redaction;
-use crate::ids::{JournalId, UserId};
+use crate::ids::{JournalId, Timestamp, UserId};
 use crate::journal::{Feed, JournalError};
 use crate::kafka::Clients;
 use crate::metrics::Metrics;
@@ -113,6 +114,15 @@ pub enum Control {
         partition: i32,
         /// Which grant of it this was.
         token: u64,
+    },
+    /// What the mark says has changed: it is written soon.
+    Mark,
+    /// Losses of journals that stay away are told of.
+    Told {
+        /// The partition.
+        partition: i32,
+        /// What those journals asked of it up to then is in gaps.
+        until: Timestamp,
     },
     /// Somebody wants to know which event a user's queue must give next.
     Look {

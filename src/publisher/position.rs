@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::ids::{JournalId, Timestamp};
+use crate::journal_mark::JournalMark;
 use crate::kafka::{self, Clients, ReadError};
 use crate::record::{Decoder, RecordError, Topics};
 
@@ -22,6 +23,8 @@ pub struct Position {
     pub asked_until: Timestamp,
     /// Until when everything that it had received was published.
     pub published_until: Timestamp,
+    /// The mark itself.
+    pub mark: Option<Box<JournalMark>>,
 }
 
 /// Why a position could not be read.
@@ -54,11 +57,11 @@ pub(super) fn read(
     })?;
     let Some(mark) = mark else { return Ok(Position::default()) };
     let mark = decoder.own_journal_mark(&mark)?;
-    let number = u64::try_from(mark.position).unwrap_or(0);
     Ok(Position {
-        number,
-        incarnation: Some(mark.incarnation),
+        number: u64::try_from(mark.position).unwrap_or(0),
+        incarnation: Some(mark.incarnation.clone()),
         asked_until: mark.asked_until,
         published_until: mark.published_until,
+        mark: Some(Box::new(mark)),
     })
 }

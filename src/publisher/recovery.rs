@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::draft::Draft;
-use super::outbox::{Outbox, Outgoing, SendFault};
+use super::outbox::{Nowhere, SendFault};
 use super::position::{self, Position};
 use super::producer::{RefusedRecord, TransactionalProducer, is_too_large};
 use super::run::{FIRST_PAUSE, LONGEST_PAUSE, Published, Publishing};
@@ -201,14 +201,5 @@ fn refused(interrupted: &Interrupted) -> Option<&RefusedRecord> {
         Interrupted::Mishap(mishap) => mishap.record.as_deref(),
         Interrupted::Refused { record, .. } => Some(record),
         Interrupted::Lost | Interrupted::Record(_) => None,
-    }
-}
-
-/// An outbox for records that are in Kafka already.
-struct Nowhere;
-
-impl Outbox for Nowhere {
-    fn send(&mut self, _: Outgoing<'_>) -> Result<(), SendFault> {
-        Ok(())
     }
 }

@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::draft::{Draft, Holdings, Outcome, Owned};
+use super::mark::MarkBook;
 use super::position::Position;
 use super::producer::{Mishap, Sending, TransactionalProducer};
-use super::transaction::{Gathering, Interrupted, confirm, gather, mark};
+use super::transaction::{Gathering, Interrupted, confirm, gather};
 use super::{Control, PublisherError, PublisherSettings};
 use crate::ids::UserId;
 use crate::journal::{Feed, Row};
@@ -25,6 +26,8 @@ use crate::sabotage::{self, CrashPoint, Guard};
 
 /// The longest time without a mark, and so without a commit.
 const MARK_INTERVAL: Duration = Duration::from_secs(10);
+/// How soon a mark follows a change of what it says; more of them may come at once.
+const MARK_SOON: Duration = Duration::from_millis(100);
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often it is looked whether the group has answered.
@@ -38,7 +41,11 @@ pub(super) struct Publishing {
     pub(super) producer: Option<TransactionalProducer>,
     /// The position at the start; none before it was read.
     pub(super) found: Option<Position>,
-    marked: Instant,
+    mark_book: MarkBook,
+    /// When the next mark is due.
+    mark_at: Instant,
+    /// Whether what the mark says has changed since the last one.
+    is_mark_stale: bool,
     /// How long the last transaction took from its last row on.
     commit_took: Duration,
     pub(super) last_number: u64,
@@ -93,7 +100,9 @@ pub(super) async fn run(
         holdings: Holdings::new(),
         producer: None,
         found: None,
-        marked: Instant::now(),
+        mark_book: MarkBook::default(),
+        mark_at: Instant::now() + MARK_INTERVAL,
+        is_mark_stale: false,
         commit_took: Duration::ZERO,
         last_number: 0,
         inherited: 0,
@@ -102,17 +111,24 @@ pub(super) async fn run(
     };
     let position = publishing.reconnect(&feed, &mut controls, None).await?;
     publishing.last_number = position.number;
-    publishing.settings.pulse.resume(position.asked_until);
+    let asked = position.mark.iter().flat_map(|mark| {
+        let asked = mark.partitions.iter().map(|partition| (*partition, mark.asked_until));
+        asked.chain(mark.left.iter().map(|left| (left.partition, left.asked_until)))
+    });
+    publishing.settings.pulse.resume(position.asked_until, asked);
     feed.begin(position.number, position.published_until)?;
     let found_by = position.incarnation.as_deref().map(|found| (found, position.number));
     feed.published_by(&publishing.settings.incarnation, found_by)?;
     publishing.inherited = feed.written();
+    publishing.mark_book.resume(&position, publishing.inherited);
+    // it names partitions that nobody here asks yet
+    publishing.hasten_mark();
     publishing.found = Some(position.clone());
     // whoever started us may have been stopped meanwhile
     found.send(position).ok();
     let mut batch: Vec<Row> = Vec::new();
     loop {
-        let mark_at = publishing.marked + MARK_INTERVAL;
+        let mark_at = publishing.mark_at;
         tokio::select! {
             biased;
             Some(control) = controls.recv() => publishing.obey(control, &feed),
@@ -126,6 +142,9 @@ pub(super) async fn run(
             }
         }
     }
+    if publishing.is_mark_stale {
+        publishing.publish(&mut batch, &mut feed, &mut controls).await?;
+    }
     Ok(())
 }
 
@@ -137,6 +156,7 @@ impl Publishing {
                     states.into_iter().map(|state| (state.user_id.clone(), state)).collect();
                 let owned = Owned { token, states, changed: Some(HashSet::new()) };
                 self.holdings.insert(partition, owned);
+                self.mark_book.open(partition);
                 let last_number = feed.written();
                 self.adoptions.push(Adoption { partition, token, last_number, held });
                 self.tell_adopted();
@@ -148,11 +168,23 @@ impl Publishing {
                 self.tell_adopted();
             }
             Control::Release { partition, token } => {
-                if self.holdings.get(&partition).is_some_and(|owned| owned.token == token) {
+                if self.holdings.get(&partition).is_none_or(|owned| owned.token == token) {
                     self.holdings.remove(&partition);
+                    self.mark_book.close(partition, feed.written());
+                    self.hasten_mark();
                 }
             }
+            Control::Mark => self.hasten_mark(),
+            Control::Told { partition, until } => {
+                self.mark_book.told(partition, until);
+                self.hasten_mark();
+            }
         }
+    }
+
+    fn hasten_mark(&mut self) {
+        self.is_mark_stale = true;
+        self.mark_at = self.mark_at.min(Instant::now() + MARK_SOON);
     }
 
     /// Obeys what comes in the next `pause`, and waits for its end.
@@ -246,7 +278,7 @@ impl Publishing {
     ) -> Result<(), PublisherError> {
         if batch.is_empty() && !self.settings.ownership.is_sure() {
             // a mark would say that the partitions are still ours
-            self.marked = Instant::now();
+            self.mark_at = Instant::now() + MARK_INTERVAL;
             return Ok(());
         }
         self.settings.metrics.oldest_unpublished(batch.iter().find_map(Row::received_at));
@@ -282,7 +314,8 @@ impl Publishing {
             tracing::info!(attempt, rows = batch.len(), "publishing goes on");
         }
         feed.hold_up(false);
-        self.marked = Instant::now();
+        let pause = if self.is_mark_stale { MARK_SOON } else { MARK_INTERVAL };
+        self.mark_at = Instant::now() + pause;
         self.settings.metrics.oldest_unpublished(None);
         batch.clear();
         Ok(())
@@ -295,6 +328,7 @@ impl Publishing {
         gathering: &mut Option<&mut Feed>,
     ) -> Result<Published, Interrupted> {
         let began = Instant::now();
+        self.is_mark_stale = false;
         let Some(producer) = &self.producer else {
             return Err(Interrupted::Mishap(Mishap {
                 what: "there is no producer",
@@ -309,7 +343,8 @@ impl Publishing {
             let all = self.holdings.keys().copied().collect();
             confirm(&self.settings, &self.holdings, producer, &all)?;
         }
-        let Self { settings, holdings, .. } = &*self;
+        sabotage::pass(CrashPoint::AfterBegin);
+        let Self { settings, holdings, mark_book, .. } = &*self;
         let mut draft = Draft::new(&settings.pen, &settings.journal, holdings);
         for row in batch.iter() {
             draft.apply(row, &mut sending)?;
@@ -323,7 +358,7 @@ impl Publishing {
         }
         let last_number = batch.last().map_or(self.last_number, |row| row.number);
         let owned = draft.close(&mut sending)?;
-        mark(settings, holdings, batch, last_number, &mut sending)?;
+        mark_book.write(settings, batch, last_number, &mut sending)?;
         let gathered = Instant::now();
         producer.deliver().await?;
         sabotage::pass(CrashPoint::AfterProduce);
@@ -353,6 +388,7 @@ impl Publishing {
         outcome.tally.show(&self.settings.metrics);
         self.settings.metrics.transaction(TransactionOutcome::Committed);
         self.last_number = last_number;
+        self.mark_book.tidy(&self.settings, last_number);
         for ((partition, user), state) in outcome.changes {
             let Some(owned) = self.holdings.get_mut(&partition) else { continue };
             if let Some(changed) = &mut owned.changed {

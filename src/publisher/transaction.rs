@@ -1,5 +1,5 @@
-//! The steps inside a transaction that are not one record after another: gathering rows, the
-//! instance's mark, and having the group confirm that the partitions are ours.
+//! The steps inside a transaction that are not one record after another: gathering rows, and having
+//! the group confirm that the partitions are ours.
 //!
 //! Promises: each says why it could not be done, as an [`Interrupted`].
 //!
@@ -12,11 +12,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::PublisherSettings;
 use super::draft::{Draft, Holdings};
-use super::outbox::{Outbox, Outgoing, SendFault};
+use super::outbox::SendFault;
 use super::producer::{Mishap, RefusedRecord, Sending, TransactionalProducer};
-use crate::ids::Timestamp;
 use crate::journal::{Feed, Row};
-use crate::journal_mark::JournalMark;
 use crate::sabotage::{self, Guard};
 
 /// Records and bytes at which a transaction is closed, however fast more come.
@@ -92,37 +90,6 @@ pub(super) async fn gather(
         }
         sending.producer.serve();
     }
-    Ok(())
-}
-
-/// Writes this instance's mark.
-pub(super) fn mark(
-    settings: &PublisherSettings,
-    holdings: &Holdings,
-    batch: &[Row],
-    last_number: u64,
-    out: &mut impl Outbox,
-) -> Result<(), Interrupted> {
-    let now = Timestamp::now();
-    let mark = JournalMark {
-        journal_id: settings.journal.clone(),
-        instance_id: settings.instance_id.clone(),
-        url: settings.url.clone(),
-        incarnation: settings.incarnation.clone(),
-        position: if sabotage::is_off(Guard::Position) {
-            0
-        } else {
-            i64::try_from(last_number).unwrap_or(i64::MAX)
-        },
-        partitions: holdings.keys().copied().collect(),
-        asked_until: settings.pulse.asked_until(now),
-        // rows that came meanwhile were received after these
-        published_until: batch.iter().rev().find_map(Row::received_at).unwrap_or(now),
-    };
-    let mut value = Vec::new();
-    settings.pen.encoder.journal_mark(&mark, &mut value)?;
-    let key = settings.journal.as_str().as_bytes();
-    out.send(Outgoing::of(&settings.pen.topics.journals, key).at(0).value(&value))?;
     Ok(())
 }
 

@@ -6,12 +6,13 @@
 //! Knows nothing of: HTTP, what a worker does with a call.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::peers::{Peer, Peers};
 use super::progress::Progress;
 use crate::admin::{
     Bridge, CredentialRequest, InstanceView, Liveness, Page, PutDone, PutRequest, Readiness,
@@ -26,6 +27,8 @@ use crate::pulse::Pulse;
 use crate::secret::Secret;
 use crate::worker::Command;
 
+/// For how long an instance is shown that is no more, and owes nothing.
+const SHOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// Finds workers. Cheap to clone.
@@ -39,12 +42,20 @@ pub(super) struct Shared {
     pub(super) partitions: std::sync::atomic::AtomicI32,
     pub(super) instance_id: String,
     pub(super) journal: JournalId,
-    pub(super) url: String,
+    /// Where other instances reach this one; known when its door is open.
+    pub(super) url: OnceLock<String>,
     pub(super) ownership: Arc<Ownership>,
     pub(super) progress: Arc<Progress>,
     pub(super) pulse: Arc<Pulse>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) has_client_credential: bool,
+    pub(super) peers: Peers,
+}
+
+impl Shared {
+    pub(super) fn url(&self) -> String {
+        self.url.get().cloned().unwrap_or_default()
+    }
 }
 
 impl Directory {
@@ -79,11 +90,22 @@ impl Directory {
             return Err(Unserved::KafkaAway);
         }
         let partition = partition_of(user.as_str().as_bytes(), total);
-        let worker = self.workers().get(&partition).cloned().ok_or_else(not_owned)?;
+        let worker = self.workers().get(&partition).cloned();
+        let worker = worker.ok_or_else(|| self.owned_elsewhere(partition))?;
         let (reply, answer) = oneshot::channel();
         worker.send(command(reply)).await.map_err(|_| not_owned())?;
         // a worker that ends without an answer may have begun
         answer.await.unwrap_or(Err(Unserved::OutcomeUnknown))
+    }
+}
+
+impl Directory {
+    /// That a partition has no worker here, and where its owner is, as far as that is known.
+    fn owned_elsewhere(&self, partition: i32) -> Unserved {
+        let Shared { ownership, peers, journal, .. } = &*self.shared;
+        let is_ours = ownership.token(partition).is_some();
+        let owner_url = if is_ours { None } else { peers.owner(partition, journal) };
+        Unserved::NotOwned { owner_url, retry_after: TRY_AGAIN }
     }
 }
 
@@ -155,17 +177,30 @@ impl Bridge for Directory {
 
     async fn instances(&self) -> Vec<InstanceView> {
         let now = Timestamp::now();
-        vec![InstanceView {
+        let peers = &self.shared.peers;
+        let ourselves = peers.with(&self.shared.journal);
+        let mut instances = vec![InstanceView {
             instance_id: self.shared.instance_id.clone(),
             journal_id: self.shared.journal.clone(),
-            url: self.shared.url.clone(),
+            url: self.shared.url(),
             partitions: self.workers().keys().copied().collect(),
-            marked_at: None,
+            marked_at: ourselves.as_ref().and_then(|peer| peer.marked_at),
             asked_until: Some(self.shared.pulse.asked_until(now)),
-            published_until: None,
+            published_until: ourselves.map(|peer| peer.mark.published_until),
             is_alive: true,
             is_self: true,
-        }]
+        }];
+        let all = peers.all();
+        let told_until = |partition: i32| {
+            all.iter().map(|peer| peer.mark.told_until(partition)).max().unwrap_or_default()
+        };
+        let others = all.iter().filter(|peer| {
+            peer.mark.journal_id != self.shared.journal
+                && (peer.heard.elapsed() < SHOWN_FOR || peer.owes(told_until))
+        });
+        instances.extend(others.map(Peer::view));
+        instances.sort_by(|one, other| one.instance_id.cmp(&other.instance_id));
+        instances
     }
 
     fn liveness(&self) -> Liveness {

@@ -7,7 +7,7 @@
 //!
 //! Knows nothing of: the group's protocol, what workers do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
+use super::absent::{Absent, GivenUp};
 use super::directory::Directory;
 use super::load::{self, LoadError, LoadedPartition};
 use crate::assignment::Decision;
@@ -29,6 +30,7 @@ use crate::publisher::Control;
 use crate::queue_state::QueueState;
 use crate::record::{Decoder, RecordError, Topics};
 use crate::registry::{Registry, RegistryFault};
+use crate::sabotage::{self, Guard};
 use crate::worker::{COMMANDS, Command, Order, Outside, Worker};
 
 const AGAIN: Duration = Duration::from_secs(1);
@@ -54,6 +56,10 @@ pub(super) struct Fleet {
     damage: Option<Damage>,
     /// Workers that finish what is under way, each followed by the word to whoever waits for it.
     ending: JoinSet<()>,
+    /// Partitions that are being let go of: none is read again before it is.
+    leaving: HashMap<i32, watch::Receiver<bool>>,
+    /// Journals of others that have not published what they hold of our partitions.
+    absent: Absent,
     is_warned: bool,
     /// Users whose queues were taken over since the last word about it.
     users_loaded: usize,
@@ -111,6 +117,8 @@ impl Fleet {
             drain: config.service.drain,
             damage: None,
             ending: JoinSet::new(),
+            leaving: HashMap::new(),
+            absent: Absent::new(config.journal.grace, config.polling.keep_alive),
             is_warned: false,
             users_loaded: 0,
         }
@@ -141,7 +149,10 @@ impl Fleet {
                     self.note_progress();
                 }
                 Some(_) = self.ending.join_next() => {}
-                _ = show.tick() => self.show(),
+                _ = show.tick() => {
+                    self.show();
+                    self.look_after_absent();
+                }
             }
         }
     }
@@ -164,7 +175,10 @@ impl Fleet {
                 }
                 self.count(RebalanceKind::Granted, partitions.len());
                 self.let_go_of_lost(&partitions);
-                if !partitions.is_empty() {
+                if partitions.is_empty() {
+                    // nothing is ours, and that is known
+                    self.note_progress();
+                } else {
                     self.load(partitions);
                 }
             }
@@ -216,7 +230,13 @@ impl Fleet {
             topics.subscriptions
         ));
         let journal = self.directory.shared.journal.clone();
+        let leaving: Vec<watch::Receiver<bool>> =
+            partitions.iter().filter_map(|(partition, _)| self.leaving.remove(partition)).collect();
         self.loading.spawn(async move {
+            for mut leaving in leaving {
+                // what was asked under the grant before is in the topics, or late
+                leaving.wait_for(|has_left| *has_left).await.ok();
+            }
             loop {
                 let wanted: Vec<(i32, u64)> = partitions
                     .iter()
@@ -308,19 +328,27 @@ impl Fleet {
         let Adopted { granted: granted_at, token, loaded } = adopted;
         let partition = loaded.partition;
         if !self.directory.shared.ownership.is_owned(partition, token) {
+            self.tell_publisher(Control::Release { partition, token });
             return;
         }
         let (commands, received) = mpsc::channel(COMMANDS);
         let (orders, ordered) = watch::channel(Order::Work);
         let mut worker = Worker::new(partition, granted_at, Arc::clone(&self.outside), received);
         let users = loaded.users.len();
-        for user in loaded.users {
-            worker.load(user, loaded.asked_until);
-        }
+        worker.load_all(loaded.users, loaded.asked_until);
+        self.absent.wait_for(partition, loaded.owing);
         let task = tokio::spawn(worker.run(ordered));
         self.directory.enter(partition, commands.clone());
         self.workers.insert(partition, AtWork { token, is_unsure: false, orders, commands, task });
         self.users_loaded += users;
+        // others learn who has the partition
+        self.tell_publisher(Control::Mark);
+    }
+
+    /// Says something to the publisher that can wait; it ends only with the service.
+    fn tell_publisher(&self, control: Control) {
+        let publisher = self.publisher.clone();
+        tokio::spawn(async move { publisher.send(control).await.ok() });
     }
 
     /// When everything that was granted is at work, the start is done.
@@ -350,6 +378,7 @@ impl Fleet {
                 && let Some(at_work) = self.workers.remove(partition)
             {
                 self.directory.strike(*partition, &at_work.commands);
+                self.absent.forget(*partition);
                 // a worker that has ended needs no word
                 at_work.orders.send(Order::Stop).ok();
                 tasks.push((*partition, *token, at_work.task));
@@ -357,6 +386,10 @@ impl Fleet {
         }
         let publisher = self.publisher.clone();
         let (journal, drain) = (self.outside.journal.clone(), self.drain);
+        let (leave, has_left) = watch::channel(false);
+        for (partition, _, _) in &tasks {
+            self.leaving.insert(*partition, has_left.clone());
+        }
         self.ending.spawn(async move {
             let mut ended = Vec::new();
             for (partition, token, task) in tasks {
@@ -365,7 +398,8 @@ impl Fleet {
                 }
                 ended.push((partition, token));
             }
-            if !ended.is_empty() && timeout(drain, journal.drained()).await.is_err() {
+            let is_drained = !sabotage::is_off(Guard::Drain);
+            if !ended.is_empty() && is_drained && timeout(drain, journal.drained()).await.is_err() {
                 tracing::warn!(
                     "not everything was published within service.drain, the rest comes late"
                 );
@@ -375,6 +409,7 @@ impl Fleet {
                     tracing::debug!(partition, "the publisher has ended");
                 }
             }
+            leave.send(true).ok();
             if let Some(done) = done {
                 // the group's thread may have given up waiting
                 done.send(()).ok();
@@ -399,6 +434,25 @@ impl Fleet {
         let rate = f64::from(self.max_requests_per_second) * share;
         // without a partition nothing is asked, but a rate of nothing would never recover
         self.outside.budget.limit(Some(rate.max(0.1)));
+    }
+
+    /// Has users told of what journals that stay away have lost.
+    fn look_after_absent(&mut self) {
+        let found = self.absent.look(&self.directory.shared.peers);
+        for (partition, until) in found.told {
+            self.tell_publisher(Control::Told { partition, until });
+        }
+        for GivenUp { partition, instance_id, journal, from, to, done } in found.given_up {
+            tracing::warn!(
+                partition, %journal, instance = instance_id,
+                "a journal stayed away longer than journal.grace, the users get gaps: bring it back \
+                 or drain it, and what it holds is published late"
+            );
+            let Some(at_work) = self.workers.get(&partition) else { continue };
+            let commands = at_work.commands.clone();
+            // a worker that has ended drops what is to be told, and the next one is told
+            tokio::spawn(async move { commands.send(Command::Tell { from, to, done }).await.ok() });
+        }
     }
 
     fn show(&mut self) {

@@ -24,6 +24,20 @@ pub(super) struct LoadedPartition {
     pub(super) asked_until: Option<Timestamp>,
     /// Until when everything that our journal had received was published, as it last said.
     pub(super) published_until: Option<Timestamp>,
+    /// Other journals in which answers of its queues may stand that are not published.
+    pub(super) owing: Vec<Owing>,
+}
+
+/// A journal that may hold answers of a partition's queues which are not published.
+#[derive(Clone, Debug)]
+pub(super) struct Owing {
+    pub(super) journal: JournalId,
+    /// Who has it.
+    pub(super) instance_id: String,
+    /// Until when it asked them, as far as it said.
+    pub(super) asked_until: Timestamp,
+    /// Everything that it had received up to then is published.
+    pub(super) published_until: Timestamp,
 }
 
 /// Why partitions could not be loaded.
@@ -71,11 +85,10 @@ pub(super) fn load(
         marks.insert(key, value.map(|value| decoder.journal_mark(value)).transpose()?);
         Ok(())
     })?;
-    let asked_until = |partition: i32| {
-        let marks = marks.values().flatten();
-        marks.filter(|mark| mark.partitions.contains(&partition)).map(|mark| mark.asked_until).max()
-    };
-    let ours = marks.get(&UserId::from(journal.as_str())).cloned().flatten();
+    let marks: Vec<JournalMark> = marks.into_values().flatten().collect();
+    let asked_until =
+        |partition: i32| marks.iter().filter_map(|mark| mark.asked_until(partition)).max();
+    let ours = marks.iter().find(|mark| mark.journal_id == *journal);
     let published_until = ours.map(|mark| mark.published_until);
     Ok(loaded
         .into_iter()
@@ -83,12 +96,30 @@ pub(super) fn load(
             partition,
             asked_until: asked_until(partition),
             published_until,
+            owing: owing(&marks, partition, journal),
             users: users
                 .into_values()
                 .filter_map(|(wish, state)| taken_over(wish?, state, journal))
                 .collect(),
         })
         .collect())
+}
+
+/// The journals but our own that owe answers of a partition, less those whose losses were told of.
+fn owing(marks: &[JournalMark], partition: i32, ourselves: &JournalId) -> Vec<Owing> {
+    let told_until = marks.iter().map(|mark| mark.told_until(partition)).max().unwrap_or_default();
+    let owes = |mark: &JournalMark| {
+        let published_until = mark.owes_since(partition)?;
+        let asked_until = mark.asked_until(partition)?;
+        let is_open = mark.journal_id != *ourselves && asked_until > told_until;
+        is_open.then(|| Owing {
+            journal: mark.journal_id.clone(),
+            instance_id: mark.instance_id.clone(),
+            asked_until,
+            published_until,
+        })
+    };
+    marks.iter().filter_map(owes).collect()
 }
 
 fn read(

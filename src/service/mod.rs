@@ -12,10 +12,12 @@
 //!
 //! Knows nothing of: what the rooms do inside.
 
+mod absent;
 mod directory;
 mod drain;
 mod fleet;
 mod load;
+mod peers;
 mod progress;
 mod schemas;
 mod start;

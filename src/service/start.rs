@@ -4,8 +4,9 @@
 //! fleet handles.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,16 +14,17 @@ use tokio::time::{Instant, timeout_at};
 
 use super::directory::{Directory, Shared};
 use super::fleet::Fleet;
+use super::peers::Peers;
 use super::progress::Progress;
 use super::schemas;
 use crate::admin::{Admin, AdminToken};
 use crate::assignment::{Assignment, Ownership};
 use crate::budget::Budget;
-use crate::config::{Config, Delivery, UserNaming};
+use crate::config::{self, Config, Delivery, UserNaming};
 use crate::credential::{KeyFault, KeyRing};
 use crate::event::Redaction;
 use crate::journal::{Folder, Journal, JournalError, JournalSettings};
-use crate::kafka::{Clients, Reach};
+use crate::kafka::{Clients, Following, Reach};
 use crate::linxo::{self, Room, Source, SourceError, SourceSettings, TokenNews, TokenObserver};
 use crate::metrics::{Metrics, MetricsError};
 use crate::publisher::{self, Limits, Pen, PublisherError, PublisherSettings};
@@ -88,7 +90,7 @@ pub enum ServiceError {
         source: std::io::Error,
     },
     /// A thread.
-    #[error("the group's thread cannot be started: {0}")]
+    #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
     /// The publisher's thread ended without a word.
     #[error("the publisher ended unexpectedly")]
@@ -136,12 +138,13 @@ pub async fn serve(
             partitions: AtomicI32::new(0),
             instance_id: config.kafka.instance_id.clone(),
             journal,
-            url: config.admin.advertised_url.to_string(),
+            url: OnceLock::new(),
             ownership: Arc::clone(&ownership),
             progress: Arc::clone(&progress),
             pulse: Arc::clone(&pulse),
             metrics: Arc::clone(&metrics),
             has_client_credential: config.linxo.client_id.is_some(),
+            peers: Peers::default(),
         }),
     };
     let token = config.admin.token.as_ref().map(|token| AdminToken::new(token.expose()));
@@ -149,6 +152,8 @@ pub async fn serve(
         .await
         .map_err(|source| ServiceError::Listen { listen: config.admin.listen, source })?;
     let admin_address = admin.local_addr();
+    // it is set once
+    directory.shared.url.set(advertised(&config.admin, admin_address)).ok();
     tracing::info!(address = %admin_address, "admin api listens");
     // who started us may not care
     drop(running.send(Running { admin: admin_address }));
@@ -194,6 +199,17 @@ pub async fn serve(
     result
 }
 
+/// Where other instances reach this one: what is configured, with the port that the system gave when
+/// any would do.
+fn advertised(admin: &config::Admin, opened: SocketAddr) -> String {
+    let mut url = admin.advertised_url.clone();
+    if url.port() == Some(0) {
+        // a URL with a host takes a port
+        url.set_port(Some(opened.port())).ok();
+    }
+    url.to_string()
+}
+
 /// Everything that runs once the start is done.
 struct Started {
     fleet: Fleet,
@@ -201,6 +217,8 @@ struct Started {
     decisions: mpsc::Receiver<crate::assignment::Decision>,
     publisher_ended: oneshot::Receiver<Result<(), PublisherError>>,
     budget: Budget,
+    /// Marks are followed for as long as this is held.
+    _marks: Following,
 }
 
 #[expect(clippy::too_many_arguments, reason = "called once: this is where everything meets")]
@@ -245,7 +263,7 @@ async fn start(
             journal: shared.journal.clone(),
             incarnation: uuid::Uuid::new_v4().to_string(),
             instance_id: config.kafka.instance_id.clone(),
-            url: shared.url.clone(),
+            url: shared.url(),
             commit_interval: config.kafka.commit_interval,
             ownership: Arc::clone(&shared.ownership),
             metrics: Arc::clone(metrics),
@@ -255,6 +273,8 @@ async fn start(
         feed,
         found,
     )?;
+    let marks =
+        shared.peers.listen(clients, &topics.journals, &decoder).map_err(ServiceError::Thread)?;
     let mut publisher_ended = publisher.ended;
     tokio::select! {
         position = position => drop(position.map_err(|_| ServiceError::PublisherGone)?),
@@ -301,7 +321,7 @@ async fn start(
     let assignment =
         Assignment::join(clients, &topics.subscriptions, drain, &shared.ownership, decide)
             .map_err(ServiceError::Thread)?;
-    Ok(Started { fleet, assignment, decisions, publisher_ended, budget })
+    Ok(Started { fleet, assignment, decisions, publisher_ended, budget, _marks: marks })
 }
 
 async fn run(
@@ -310,7 +330,7 @@ async fn run(
     directory: &Directory,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), ServiceError> {
-    let Started { mut fleet, assignment, decisions, mut publisher_ended, budget } = started;
+    let Started { mut fleet, assignment, decisions, mut publisher_ended, budget, _marks } = started;
     let serving_budget = tokio::spawn(budget.run());
     let ended_early = tokio::select! {
         () = fleet.run(decisions, stopped) => None,
@@ -439,6 +459,7 @@ pub fn source(config: &Config, observer: TokenObserver) -> Result<Source, Servic
         request_timeout: config.linxo.request_timeout,
         dead_statuses: config.linxo.dead_statuses.clone(),
         max_in_flight: config.polling.max_in_flight,
+        instance_id: config.kafka.instance_id.clone(),
     };
     Ok(Source::new(settings, observer)?)
 }

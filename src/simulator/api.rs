@@ -19,7 +19,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use axum::response::Response;
 use axum::routing::{get, post};
 use percent_encoding::percent_decode;
@@ -151,5 +151,6 @@ fn caller<'a>(
                 .map(|(_, value)| Cow::Owned(value.into_owned()))
         }),
     };
-    Ok(Caller { token, user })
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Ok(Caller { token, user, agent })
 }

@@ -55,7 +55,7 @@ impl Desk {
 }
 
 pub(super) fn caller<'a>(token: &'a str, user: &'a str) -> Caller<'a> {
-    Caller { token: Some(token), user: Some(user.into()) }
+    Caller { token: Some(token), user: Some(user.into()), agent: "test" }
 }
 
 /// One whose tokens outlive every test.

@@ -30,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 mod api;
+mod askers;
 mod asking;
 mod clock;
 mod connection;

@@ -11,6 +11,8 @@ use std::mem;
 
 use serde::{Deserialize, Serialize};
 
+use super::askers::Asker;
+
 /// Why a queue died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,6 +52,8 @@ pub(super) struct Queue {
     /// The number of the last event put in.
     pub(super) last_event: u32,
     pub(super) cause: Option<DeathCause>,
+    /// Who asked it last.
+    pub(super) asker: Asker,
     pub(super) opened: u64,
     /// When a question last reached it: what its expiry is counted from.
     pub(super) reached: u64,
@@ -69,6 +73,7 @@ impl Queue {
             questions: 0,
             last_event: 0,
             cause: None,
+            asker: 0,
             opened: now,
             reached: now,
             asked: now,

@@ -91,7 +91,7 @@ impl World {
                 continue;
             }
             let id: Arc<str> = self.names.queue(number).into();
-            ledger.queues.push(self.queue_entry(queue, id.clone(), now));
+            ledger.queues.push(self.queue_entry(number, queue, id.clone(), now));
             if let Some(cause) = queue.cause {
                 ledger.deaths.push(self.death_entry(number, queue, id, cause));
             }
@@ -115,7 +115,7 @@ impl World {
         }
     }
 
-    fn queue_entry(&self, queue: &Queue, id: Arc<str>, now: u64) -> QueueEntry {
+    fn queue_entry(&self, number: u32, queue: &Queue, id: Arc<str>, now: u64) -> QueueEntry {
         let end = if queue.is_live() { now } else { queue.died };
         QueueEntry {
             queue: id,
@@ -126,6 +126,7 @@ impl World {
             last_reached_at: self.clock.epoch(queue.reached),
             longest_pause_ms: queue.longest_pause,
             silent_ms: end.saturating_sub(queue.asked),
+            contested_ms: self.askers.contested(number),
             died_at: (!queue.is_live()).then(|| self.clock.epoch(queue.died)),
         }
     }

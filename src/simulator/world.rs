@@ -16,6 +16,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::askers::Askers;
 use super::clock::{Clock, millis};
 use super::connection::Connection;
 use super::fault::{Faults, Order};
@@ -76,6 +77,7 @@ pub(super) struct World {
     /// In the simulator's milliseconds.
     pub(super) outages: VecDeque<Outage>,
     pub(super) faults: Faults,
+    pub(super) askers: Askers,
     pub(super) book: Book,
 }
 
@@ -100,6 +102,7 @@ impl World {
             numbers_drawn: 0,
             expiries_drawn: 0,
             outages: VecDeque::new(),
+            askers: Askers::default(),
             faults: Faults::new(names),
             book: Book::new(options.max_events),
             options,
@@ -181,11 +184,13 @@ impl World {
         queues.into_iter().filter(|number| self.bury(*number, now, DeathCause::Killed)).count()
     }
 
-    /// Notes that a question named a live queue, whatever it is answered.
-    pub(super) fn note_question(&mut self, number: u32, now: u64) {
+    /// Notes that a question of `agent` named a live queue, whatever it is answered.
+    pub(super) fn note_question(&mut self, number: u32, agent: &str, now: u64) {
         let Some(queue) = self.queues.get_mut(number as usize) else { return };
         if queue.is_live() {
             queue.note_question(now);
+            let asker = self.askers.number(agent);
+            self.askers.note(number, std::mem::replace(&mut queue.asker, asker), asker, now);
             let longest = &mut self.book.totals.longest_pause_ms;
             *longest = (*longest).max(queue.longest_pause);
         }

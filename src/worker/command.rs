@@ -65,6 +65,15 @@ pub enum Command {
         /// The partition's users as the topics have them now.
         users: Vec<Loaded>,
     },
+    /// Another instance may have lost what it had received for the partition's users.
+    Tell {
+        /// What it received from then on,
+        from: Timestamp,
+        /// up to then.
+        to: Timestamp,
+        /// Told when every user is; dropped when the partition is lost before.
+        done: oneshot::Sender<()>,
+    },
     /// Some of the subscriptions, in the order of their users.
     Page {
         /// The user before the first.
@@ -83,7 +92,7 @@ impl Command {
             | Self::Show { user, .. }
             | Self::Remove { user, .. }
             | Self::Hint { user, .. } => Some(user),
-            Self::Page { .. } | Self::Renew { .. } => None,
+            Self::Page { .. } | Self::Renew { .. } | Self::Tell { .. } => None,
         }
     }
 
@@ -97,7 +106,7 @@ impl Command {
             Self::Show { reply, .. } => reply.is_closed(),
             Self::Remove { reply, .. } | Self::Hint { reply, .. } => reply.is_closed(),
             Self::Page { reply, .. } => reply.is_closed(),
-            Self::Renew { .. } => false,
+            Self::Renew { .. } | Self::Tell { .. } => false,
         }
     }
 
@@ -107,7 +116,7 @@ impl Command {
             Self::Show { reply, .. } => answer(reply, Err(unserved)),
             Self::Remove { reply, .. } | Self::Hint { reply, .. } => answer(reply, Err(unserved)),
             Self::Page { reply, .. } => drop(reply),
-            Self::Renew { .. } => {}
+            Self::Renew { .. } | Self::Tell { .. } => {}
         }
     }
 }
@@ -182,6 +191,7 @@ impl Worker {
             Command::Hint { reply, .. } => answer(reply, self.hint(index)),
             Command::Page { after, limit, reply } => answer(reply, self.page(after, limit)),
             Command::Renew { token, users } => self.renew(token, users),
+            Command::Tell { from, to, done } => self.tell(from, to, done),
         }
     }
 
@@ -260,7 +270,7 @@ impl Worker {
     }
 
     /// Makes a queue busy with a change; none when there is none.
-    fn begin_change(&mut self, index: Option<u32>) -> Option<(u32, &Queue)> {
+    pub(super) fn begin_change(&mut self, index: Option<u32>) -> Option<(u32, &Queue)> {
         let index = index?;
         self.wheel.disarm(index);
         let queue = self.queues.get_mut(index as usize)?.as_mut()?;

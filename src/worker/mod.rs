@@ -20,6 +20,7 @@ mod perform;
 mod question;
 mod queue;
 mod step;
+mod telling;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
@@ -42,6 +43,7 @@ use crate::metrics::Census;
 use crate::schedule::{Class, Pace, Wheel};
 use queue::{Doing, Next, Queue};
 use step::{Came, Done, Step};
+use telling::Telling;
 
 /// Turns of one class that the budget is asked for at once.
 const MAX_TURNS: usize = 16;
@@ -78,6 +80,8 @@ pub struct Worker {
     order: Order,
     /// Whether asking did not hurry at the last count.
     was_behind: bool,
+    /// Losses of other instances that the users have to be told of, one after another.
+    tellings: VecDeque<Telling>,
 }
 
 /// What a worker is told to do.
@@ -118,13 +122,24 @@ impl Worker {
             due: Vec::new(),
             order: Order::Work,
             was_behind: false,
+            tellings: VecDeque::new(),
+        }
+    }
+
+    /// Takes over users as the topics have them, those nearest to the death of their queues first.
+    pub fn load_all(&mut self, users: Vec<Loaded>, asked_until: Option<Timestamp>) {
+        let mut users = users;
+        let pace = self.outside.pace;
+        users.sort_by_cached_key(|user| Queue::turn(user, asked_until, &pace));
+        for user in users {
+            self.load(user, asked_until);
         }
     }
 
     /// Takes over a user as the topics have it. `asked_until` is when somebody surely still asked
     /// in turn; queues whose turn came after that are asked at once, and so are those of which a
     /// synchronization or a recovery may be under way.
-    pub fn load(&mut self, loaded: Loaded, asked_until: Option<Timestamp>) {
+    fn load(&mut self, loaded: Loaded, asked_until: Option<Timestamp>) {
         let now = Timestamp::now();
         let queue = Queue::from_loaded(loaded, asked_until, &self.outside.pace);
         let pause = match asked_until {
@@ -145,6 +160,7 @@ impl Worker {
     pub async fn run(mut self, mut orders: watch::Receiver<Order>) {
         let mut alarm = Box::pin(sleep_until(Instant::now()));
         let mut census = Box::pin(sleep_until(Instant::now()));
+        let mut next_telling = Box::pin(sleep_until(Instant::now()));
         self.note_takeover();
         loop {
             self.set(&mut alarm);
@@ -160,6 +176,10 @@ impl Worker {
                 Some(done) = self.under_way.next() => self.settle(done),
                 Some((class, slot)) = self.turns.next() => self.take_turn(class, slot),
                 () = &mut alarm => self.turn(),
+                () = &mut next_telling, if !self.tellings.is_empty() => {
+                    self.tell_some();
+                    next_telling.as_mut().reset(Instant::now() + telling::PAUSE);
+                }
                 () = &mut census => {
                     self.count();
                     // a count of many queues is made more rarely
@@ -298,6 +318,9 @@ impl Worker {
         queue.doing = Doing::Idle;
         if let Came::Replaced { cause, .. } = &done.came {
             self.outside.metrics.queue_death((*cause).into());
+        }
+        if matches!(done.came, Came::Missed(_)) {
+            self.is_told();
         }
         let pace = self.pace();
         let mut next = queue.settle(done.came, &pace);

@@ -12,6 +12,7 @@ use super::outside::Outside;
 use super::question::{ask, list, replace};
 use super::step::{Came, Done, Reply, Step};
 use crate::budget::Slot;
+use crate::journal::Change;
 
 /// Does one step for the queue at `index`.
 pub(super) async fn perform(
@@ -28,6 +29,11 @@ pub(super) async fn perform(
         }
         Step::List { of, credential, gap, queue, generation } => {
             (list(&outside, of, &credential, (gap, queue, generation), slot).await, None)
+        }
+        Step::Miss { of, lost } => {
+            let gap = lost.gap_id.clone();
+            outside.keep(of, Change::Missed(lost)).await;
+            (Came::Missed(gap), None)
         }
         Step::Subscribe { of, credential, adopt, reply } => {
             let made = subscribe(&outside, of, &credential, adopt, &mut meanwhile).await;

@@ -142,6 +142,8 @@ pub(super) enum Step {
     Replace { of: RowOf, credential: HeldCredential, lost: Lost },
     /// List the connections that close a gap.
     List { of: RowOf, credential: HeldCredential, gap: GapId, queue: QueueId, generation: i32 },
+    /// Have it told that events may have been lost that nobody here asked for.
+    Miss { of: RowOf, lost: Lost },
     /// Make a new subscription, with a queue to adopt or a new one.
     Subscribe {
         of: RowOf,
@@ -186,6 +188,8 @@ pub(super) enum Came {
         cause: Cause,
     },
     Listed,
+    /// A loss is told of, and has to be closed by a listing.
+    Missed(GapId),
     Failed(CallFault),
     /// The connections could not be listed.
     Unlisted(CallFault),

@@ -3,6 +3,7 @@
 //! Times are in proportion: a minute is a second, so a queue lives 15 s and Kafka is away for 20. What the machine takes
 //! (a broker that starts, a call) does not shrink with it, hence the slack in what pauses are judged by.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -41,6 +42,8 @@ pub struct World {
     pub life: Duration,
     context: Context,
     bridge: Option<Bridge>,
+    /// The other instances that run, by number; the one above is number 0.
+    others: BTreeMap<usize, Bridge>,
     flow: Option<Flow>,
     told: String,
     /// Since when nobody can ask, and how long that was at most before.
@@ -108,6 +111,7 @@ impl World {
             life,
             context,
             bridge: None,
+            others: BTreeMap::new(),
             flow: None,
             told: String::new(),
             absent: None,
@@ -172,6 +176,91 @@ impl World {
     pub async fn launch(&mut self) {
         self.bury();
         self.bridge = Some(self.stage.start().await);
+    }
+
+    /// Starts another instance of the group, or one of its journals again, and waits until it is ready.
+    pub async fn join(&mut self, number: usize) {
+        self.join_all(&[number]).await;
+    }
+
+    /// Starts another instance; it may not be ready.
+    pub async fn launch_other(&mut self, number: usize) {
+        let folder = |name: &str| format!("{:?}", self.stage.folder.path().join(name));
+        let (own, other) = (folder("journal"), folder(&format!("journal-{number}")));
+        self.stage.set("journal.directory", &other);
+        self.stage.set("kafka.instance_id", &format!("\"bridge-{number}\""));
+        let instance = self.stage.start().await;
+        self.stage.set("journal.directory", &own);
+        self.stage.unset("kafka.instance_id");
+        self.others.insert(number, instance);
+    }
+
+    /// Starts other instances at once, and waits until all are ready.
+    pub async fn join_all(&mut self, numbers: &[usize]) {
+        for number in numbers {
+            self.launch_other(*number).await;
+        }
+        for number in numbers {
+            self.other(*number).ready().await;
+        }
+    }
+
+    /// Waits until another instance has stopped itself (`freeze:` in `Stage::sabotage`).
+    pub async fn other_is_frozen(&mut self, number: usize) {
+        self.excuse("another one frozen", now(), USERS as u64);
+        let stat = format!("/proc/{}/stat", self.other(number).pid());
+        let deadline = Instant::now() + REST;
+        // the state follows the name in brackets
+        while !fs::read_to_string(&stat).unwrap().contains(") T ") {
+            assert!(Instant::now() < deadline, "it did not freeze");
+            tokio::time::sleep(LOOK / 10).await;
+        }
+    }
+
+    /// Another instance, which runs.
+    pub fn other(&self, number: usize) -> &Bridge {
+        self.others.get(&number).expect("the instance runs")
+    }
+
+    /// SIGTERM to another instance.
+    pub async fn leave(&mut self, number: usize) {
+        let instance = self.take_other(number);
+        let status = instance.stop().await;
+        assert!(status.success(), "instance {number} stopped with {status}");
+    }
+
+    /// SIGKILL to another instance. The questions that were under way may cost a gap each.
+    pub async fn kill_other(&mut self, number: usize) {
+        let from = now();
+        self.take_other(number).kill().await;
+        self.excuse("another one killed", from, USERS as u64);
+    }
+
+    /// SIGKILL to another instance, whose disk is gone with it: each user may have a gap for that.
+    pub async fn destroy_other(&mut self, number: usize) {
+        self.kill_other(number).await;
+        fs::remove_dir_all(self.stage.folder.path().join(format!("journal-{number}"))).unwrap();
+        self.excuse("a journal is gone", now(), USERS as u64);
+    }
+
+    /// SIGSTOP to another instance for so long.
+    pub async fn freeze_other(&mut self, number: usize, time: Duration) {
+        self.excuse("another one frozen", now(), USERS as u64);
+        self.other(number).pause().await;
+        self.pause_for(time).await;
+        self.other(number).resume().await;
+    }
+
+    fn take_other(&mut self, number: usize) -> Bridge {
+        let instance = self.others.remove(&number).expect("the instance runs");
+        self.told.push_str(&instance.log());
+        self.note(&format!("instance {number} ends"));
+        instance
+    }
+
+    /// Every instance that runs.
+    fn running(&self) -> impl Iterator<Item = &Bridge> {
+        self.bridge.iter().chain(self.others.values())
     }
 
     /// Waits until the bridge is ready.
@@ -275,6 +364,9 @@ impl World {
             Some(bridge) => bridge.resume().await,
             None => self.start().await,
         }
+        for other in self.others.values() {
+            other.resume().await;
+        }
         if !self.stage.simulator.stats().faults.is_empty() {
             // a suspicion is told as a gap only after a while
             tokio::time::sleep(self.life / 15 + Duration::from_secs(1)).await;
@@ -291,6 +383,9 @@ impl World {
         // who is not there, or is not let in, asks nobody; the one may follow the other
         self.rules.longest_pause =
             { self.rules.longest_pause }.map(|bound| bound + self.longest_absence + outage);
+        for number in self.others.keys().copied().collect::<Vec<usize>>() {
+            self.leave(number).await;
+        }
         self.stop().await;
         let config = Config::load(Some(&self.stage.config()), std::iter::empty()).unwrap();
         let names = Topics::new(&self.stage.prefix, "linxo.actions.{action}");
@@ -328,26 +423,18 @@ impl World {
         }
     }
 
-    /// Whether the bridge has nothing left to publish, and no queue to recover.
+    /// Whether no instance has anything left to publish, or a queue to recover.
     async fn is_idle(&self) -> bool {
-        let figures = self.figures().await;
-        let is_nought = |name: &str| {
-            figures.lines().any(|line| {
-                line.strip_prefix(name).is_some_and(|value| value.trim().parse() == Ok(0.0))
-            })
-        };
-        [
-            "linxo_bridge_journal_answers",
-            "linxo_bridge_oldest_unpublished_timestamp_seconds",
-            "linxo_bridge_queues{state=\"subscribing\"}",
-            "linxo_bridge_queues{state=\"recovering\"}",
-        ]
-        .into_iter()
-        .all(is_nought)
+        for instance in self.running() {
+            if !is_idle(instance).await {
+                return false;
+            }
+        }
+        true
     }
 
     async fn figures(&self) -> String {
-        self.bridge().get("/metrics").await.1.as_str().unwrap_or_default().to_owned()
+        figures(self.bridge()).await
     }
 
     fn is_back(&mut self) {
@@ -382,6 +469,9 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.bury_log();
+        for number in self.others.keys().copied().collect::<Vec<usize>>() {
+            drop(self.take_other(number));
+        }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
         fs::create_dir_all(&folder).ok();
         let text = format!("{}\n--- kafka\n{}", self.told, self.kafka.log());
@@ -417,6 +507,28 @@ fn real_times() -> Times {
         ("kafka.session_timeout", "\"45s\""),
     ];
     (Duration::from_secs(15 * 60), settings)
+}
+
+/// Whether an instance has nothing left to publish, and no queue to recover.
+async fn is_idle(instance: &Bridge) -> bool {
+    let figures = figures(instance).await;
+    let is_nought = |name: &str| {
+        figures.lines().any(|line| {
+            line.strip_prefix(name).is_some_and(|value| value.trim().parse() == Ok(0.0))
+        })
+    };
+    [
+        "linxo_bridge_journal_answers",
+        "linxo_bridge_oldest_unpublished_timestamp_seconds",
+        "linxo_bridge_queues{state=\"subscribing\"}",
+        "linxo_bridge_queues{state=\"recovering\"}",
+    ]
+    .into_iter()
+    .all(is_nought)
+}
+
+async fn figures(instance: &Bridge) -> String {
+    instance.get("/metrics").await.1.as_str().unwrap_or_default().to_owned()
 }
 
 /// Milliseconds since 1970.

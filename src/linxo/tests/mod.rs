@@ -132,6 +132,7 @@ fn settings(url: &Url) -> SourceSettings {
         request_timeout: Duration::from_secs(10),
         dead_statuses: vec![404, 410],
         max_in_flight: 128,
+        instance_id: "bridge-0".into(),
     }
 }
 

@@ -71,6 +71,7 @@ fn queue(id: &str, opened_at: u64, died_at: Option<u64>) -> QueueEntry {
         last_reached_at: opened_at + 100,
         longest_pause_ms: 100,
         silent_ms: 50,
+        contested_ms: 0,
         died_at,
     }
 }

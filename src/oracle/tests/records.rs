@@ -129,6 +129,32 @@ fn events_of_a_key_out_of_order_are_an_offence_within_an_epoch_only() {
 }
 
 #[test]
+fn what_is_late_though_all_was_handed_over_in_order_is_an_offence() {
+    let late = |is_orderly: bool| {
+        in_quiet(|world| {
+            world.rules.is_orderly = is_orderly;
+            world.of("linxo.events")[1].value["late"] = json!(true);
+            world.of("linxo.events")[1].value["sequence"] = Value::Null;
+        })
+    };
+    let count = |found: &[String]| found.iter().filter(|what| what.starts_with("late: ")).count();
+    assert_eq!((count(&late(true)), count(&late(false))), (1, 0));
+}
+
+#[test]
+fn two_that_ask_a_queue_in_turn_for_too_long_are_an_offence() {
+    let contested = |bound: Option<u64>| {
+        in_quiet(|world| {
+            world.rules.longest_contest = bound.map(Duration::from_millis);
+            world.ledger.queues[0].contested_ms = 700;
+        })
+    };
+    let what = "contest: queue q1 of alice was asked by two in turn for 700 ms, the bound is 600";
+    assert_eq!(contested(Some(600)), [what]);
+    assert_eq!((contested(Some(700)).len(), contested(None).len()), (0, 0));
+}
+
+#[test]
 fn an_epoch_that_falls_is_an_offence() {
     let found = in_quiet(|world| world.of("linxo.events")[0].value["owner_epoch"] = json!(2));
     let order = "order: event q1/2 of epoch 1 stands after q1/1 of epoch 2 and is not late";

@@ -9,7 +9,7 @@ use super::super::*;
 use super::{confluent, decoder, encoder, schema};
 use crate::gap::{Cause, Certainty, Gap};
 use crate::ids::{JournalId, SubscriptionId, Timestamp, UserId};
-use crate::journal_mark::JournalMark;
+use crate::journal_mark::{JournalMark, LeftPartition, ToldLoss};
 use crate::queue_state::{KnownChannel, KnownConnection, QueueState, Recovery, Suspicion};
 use crate::subscription::Subscription;
 
@@ -70,6 +70,8 @@ fn mark() -> JournalMark {
         partitions: vec![0, 63],
         asked_until: Timestamp(1),
         published_until: Timestamp(2),
+        left: vec![LeftPartition { partition: 3, asked_until: Timestamp(4), is_published: true }],
+        told: vec![ToldLoss { partition: 63, until: Timestamp(5) }],
     }
 }
 

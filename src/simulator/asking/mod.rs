@@ -29,6 +29,8 @@ pub(super) struct Caller<'a> {
     pub(super) token: Option<&'a str>,
     /// The user named by header or parameter.
     pub(super) user: Option<Cow<'a, str>>,
+    /// What it calls itself.
+    pub(super) agent: &'a str,
 }
 
 impl World {
@@ -49,7 +51,7 @@ impl World {
             Err(refusal) => {
                 if let Some(number) = number {
                     self.bury_if_expired(number, now);
-                    self.note_question(number, now);
+                    self.note_question(number, caller.agent, now);
                 }
                 return Reply::Refused(refusal);
             }
@@ -66,7 +68,7 @@ impl World {
                 ..Request::of(RequestKind::Ask, user)
             };
             if is_own {
-                self.note_question(number, now);
+                self.note_question(number, caller.agent, now);
             }
             Some((is_own, request))
         });

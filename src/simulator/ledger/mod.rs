@@ -109,6 +109,9 @@ pub struct QueueEntry {
     pub longest_pause_ms: u64,
     /// The time from the last question to its death, or to now.
     pub silent_ms: u64,
+    /// For how long two asked it in turn, at most.
+    #[serde(default)]
+    pub contested_ms: u64,
     /// When it died.
     pub died_at: Option<u64>,
 }

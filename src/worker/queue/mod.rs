@@ -100,14 +100,29 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// A user of the topics. After a restart nobody knows when it was asked last: not before one
-    /// keep-alive interval ahead of `asked_until`, nor before the state was written.
+    /// When a user of the topics was surely asked: one keep-alive interval ahead of `asked_until`, or
+    /// when the state was written.
+    pub(super) fn known_asked_at(
+        loaded: &Loaded,
+        asked_until: Option<Timestamp>,
+        pace: &Pace,
+    ) -> Timestamp {
+        let known = loaded.state.asked_at.unwrap_or(loaded.subscription.created_at);
+        asked_until.map_or(known, |until| known.max(until.before(pace.keep_alive)))
+    }
+
+    /// When a user's turn came after it was surely asked; who was asked first comes first.
+    pub(super) fn turn(loaded: &Loaded, asked_until: Option<Timestamp>, pace: &Pace) -> u64 {
+        let known = Self::known_asked_at(loaded, asked_until, pace);
+        let phase = phase_of(&loaded.subscription.user_id);
+        let turn = pace.until_phase(known, phase).as_millis();
+        u64::try_from(known.0).unwrap_or(0) + u64::try_from(turn).unwrap_or(u64::MAX / 2)
+    }
+
+    /// A user of the topics; when it was asked last is known at least.
     pub(super) fn from_loaded(loaded: Loaded, asked_until: Option<Timestamp>, pace: &Pace) -> Self {
+        let asked_at = Self::known_asked_at(&loaded, asked_until, pace);
         let Loaded { subscription, state } = loaded;
-        let known = state.asked_at.unwrap_or(subscription.created_at);
-        let asked_at = asked_until
-            .map(|until| Timestamp(until.0 - pace.keep_alive.as_millis() as i64))
-            .map_or(known, |least| least.max(known));
         let need = match state.recovery {
             Some(_) => Need::listing(Instant::now()),
             None => Need::Nothing,
@@ -295,6 +310,8 @@ impl Queue {
                 self.open_gap = None;
                 self.active_until = Some(now + pace.active_for);
             }
+            Came::Missed(gap) if self.needs_queue() => self.open_gap = Some(gap),
+            Came::Missed(gap) => self.open(gap, now),
             Came::Failed(fault) => return self.fail(fault, now, pace),
             Came::Unlisted(fault) => self.postpone_listing(&fault, now, pace),
             Came::Subscribed(subscription) => {
@@ -455,6 +472,19 @@ impl Queue {
         } else {
             Cause::QueueGone
         }
+    }
+
+    /// The loss of what another instance had received between two moments and will not publish; none
+    /// when the wish is younger.
+    pub(super) fn missed(&self, from: Timestamp, to: Timestamp) -> Option<Lost> {
+        (self.created_at < to).then(|| Lost {
+            gap_id: self.open_gap.clone().unwrap_or_else(GapId::random),
+            cause: Cause::InstanceLost,
+            certainty: Certainty::Possible,
+            from: from.max(self.created_at),
+            to,
+            to_reconcile: true,
+        })
     }
 
     fn lost(&self, cause: Cause) -> Lost {

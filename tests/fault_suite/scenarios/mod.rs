@@ -1,6 +1,7 @@
 //! Every scenario, group by group: each file has a table and the functions that it names.
 
 mod bridge;
+mod fleet;
 mod kafka;
 mod pairs;
 mod registry;
@@ -38,5 +39,6 @@ pub const ELSEWHERE: &[Elsewhere] = &[
 
 /// All of them, in the order of the list of faults.
 pub fn all() -> Vec<Scenario> {
-    [kafka::ALL, transactions::ALL, registry::ALL, source::ALL, bridge::ALL, pairs::ALL].concat()
+    [kafka::ALL, transactions::ALL, registry::ALL, source::ALL, bridge::ALL, fleet::ALL, pairs::ALL]
+        .concat()
 }

@@ -124,12 +124,12 @@ async fn a_users_token_opens_their_own_queue_only_and_runs_out() {
     let mut desk = desk();
     let queue = desk.subscribe("u");
     let (own, _) = desk.world.issue_for(Some("u"), Some(1_000)).unwrap();
-    let alone = Caller { token: Some(&own), user: None };
+    let alone = Caller { token: Some(&own), user: None, agent: "test" };
     assert_eq!(desk.world.ask(&alone, &queue).outcome(), Outcome::Empty);
     let wrong = caller(&own, "v");
     assert_eq!(desk.world.ask(&wrong, &queue).outcome(), Outcome::Forbidden);
     assert_eq!(desk.world.stats().mismatched, 1);
-    let unnamed = Caller { token: Some(&desk.token.clone()), user: None };
+    let unnamed = Caller { token: Some(&desk.token.clone()), user: None, agent: "test" };
     assert_eq!(desk.world.ask(&unnamed, &queue).outcome(), Outcome::BadRequest);
     advance(Duration::from_secs(1)).await;
     assert_eq!(desk.world.ask(&alone, &queue).outcome(), Outcome::Unauthorized);

@@ -39,7 +39,7 @@ async fn a_password_gives_a_token_of_that_user_until_it_is_changed() {
     let mut desk = desk();
     let queue = desk.subscribe("u");
     let own = token(&mut desk, "u", "password-of-u").unwrap();
-    let alone = Caller { token: Some(&own), user: None };
+    let alone = Caller { token: Some(&own), user: None, agent: "test" };
     assert_eq!(desk.world.ask(&alone, &queue).outcome(), Outcome::Empty);
     assert_eq!(token(&mut desk, "u", "guess"), REFUSED);
     assert_eq!(token(&mut desk, "u", ""), REFUSED);
