@@ -55,6 +55,8 @@ pub enum Guard {
     Repeats,
     /// A question without an answer is remembered.
     Suspicion,
+    /// Users are told of journals that stay away.
+    Absent,
     /// What was received of a revoked partition is published before it is let go of.
     Drain,
 }
@@ -75,7 +77,7 @@ mod orders {
         ("before-commit", CrashPoint::BeforeCommit),
         ("after-commit", CrashPoint::AfterCommit),
     ];
-    const GUARDS: [(&str, Guard); 11] = [
+    const GUARDS: [(&str, Guard); 12] = [
         ("journal", Guard::Journal),
         ("questions", Guard::Questions),
         ("fence", Guard::Fence),
@@ -87,6 +89,7 @@ mod orders {
         ("repeats", Guard::Repeats),
         ("suspicion", Guard::Suspicion),
         ("drain", Guard::Drain),
+        ("absent", Guard::Absent),
     ];
 
     #[derive(Default)]

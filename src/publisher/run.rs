@@ -80,7 +80,8 @@ impl Adoption {
         let owned = holdings.get_mut(&self.partition);
         let Some(owned) = owned.filter(|owned| owned.token == self.token) else { return };
         let changed = owned.changed.take().unwrap_or_default();
-        let state_of = |user: UserId| Some((user.clone(), owned.states.get(&user)?.clone()));
+        let state_of =
+            |user: UserId| Some((user.clone(), QueueState::clone(owned.states.get(&user)?)));
         let mut told: HashMap<_, _> = changed.into_iter().filter_map(state_of).collect();
         told.extend(foreseen.remove(&self.partition).unwrap_or_default());
         // who asked may have lost the partition meanwhile
@@ -152,8 +153,8 @@ impl Publishing {
     fn obey(&mut self, control: Control, feed: &Feed) {
         match control {
             Control::Adopt { partition, token, states, held } => {
-                let states =
-                    states.into_iter().map(|state| (state.user_id.clone(), state)).collect();
+                let boxed = |state: QueueState| (state.user_id.clone(), Box::new(state));
+                let states = states.into_iter().map(boxed).collect();
                 let owned = Owned { token, states, changed: Some(HashSet::new()) };
                 self.holdings.insert(partition, owned);
                 self.mark_book.open(partition);
@@ -208,7 +209,7 @@ impl Publishing {
             let owned = self.holdings.get(&look.partition);
             let state = owned.and_then(|owned| owned.states.get(&look.user));
             // who asked may have gone
-            look.expected.send(state.and_then(QueueState::settling_id)).ok();
+            look.expected.send(state.and_then(|state| state.settling_id())).ok();
         }
         for adoption in self.adoptions.extract_if(.., |of| of.last_number <= last_number) {
             adoption.tell(&mut self.holdings, &mut HashMap::new());
@@ -397,7 +398,7 @@ impl Publishing {
             match state {
                 Some(mut state) => {
                     state.shrink();
-                    owned.states.insert(user, state);
+                    owned.states.insert(user, Box::new(state));
                 }
                 None => {
                     owned.states.remove(&user);

@@ -81,7 +81,7 @@ fn subscription() -> Subscription {
 /// Partition 3 is ours, with one user.
 fn holdings() -> Holdings {
     let state = QueueState::first(&subscription(), 7, Timestamp(1));
-    let states = [(UserId::from("user"), state)].into_iter().collect();
+    let states = [(UserId::from("user"), Box::new(state))].into_iter().collect();
     [(3, Owned { token: 1, states, changed: None })].into_iter().collect()
 }
 
@@ -312,7 +312,7 @@ fn taken_over_from(writer: &JournalId) -> Holdings {
     state.journal_id = Some(writer.clone());
     let state = state.taken_over(&JOURNAL);
     assert_eq!(state.owner_epoch, 7);
-    let states = [(UserId::from("user"), state)].into_iter().collect();
+    let states = [(UserId::from("user"), Box::new(state))].into_iter().collect();
     [(3, Owned { token: 1, states, changed: None })].into_iter().collect()
 }
 

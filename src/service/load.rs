@@ -150,7 +150,13 @@ fn taken_over(
     journal: &JournalId,
 ) -> Option<Loaded> {
     let state = match state {
-        Some(state) if state.subscription_id == subscription.subscription_id => {
+        Some(mut state) if state.subscription_id == subscription.subscription_id => {
+            // one copy of each text in memory, of which there may be millions
+            state.user_id = subscription.user_id.clone();
+            state.subscription_id = subscription.subscription_id.clone();
+            if state.queue_id == subscription.queue_id {
+                state.queue_id = subscription.queue_id.clone();
+            }
             state.taken_over(journal)
         }
         _ => QueueState::first(&subscription, 1, subscription.created_at),

@@ -95,6 +95,10 @@ impl World {
         let name = context.id.to_lowercase();
         let mut stage = Stage::on(context.kafka, &name, options, &all).await;
         stage.sabotage(&context.sabotage);
+        if settings.contains(&("kafka.group_protocol", "\"consumer\"")) {
+            // it is the broker's
+            stage.unset("kafka.session_timeout");
+        }
         let keep_alive = life / 3;
         let rules = Rules {
             // asked each third of its life, and a busy machine may be late by another quarter
@@ -249,6 +253,17 @@ impl World {
         self.other(number).pause().await;
         self.pause_for(time).await;
         self.other(number).resume().await;
+    }
+
+    /// Waits until every instance has a share of the partitions, and works on it.
+    pub async fn shared_out(&self) {
+        let deadline = Instant::now() + REST;
+        for instance in self.running() {
+            while instance.metric("linxo_bridge_partitions_owned").await < 1.0 {
+                assert!(Instant::now() < deadline, "not shared out:\n{}", instance.log());
+                tokio::time::sleep(LOOK).await;
+            }
+        }
     }
 
     fn take_other(&mut self, number: usize) -> Bridge {

@@ -27,7 +27,8 @@ use crate::queue_state::QueueState;
 pub(in crate::publisher) struct Owned {
     /// Which grant of the partition this is.
     pub(in crate::publisher) token: u64,
-    pub(in crate::publisher) states: HashMap<UserId, QueueState>,
+    /// Boxed: a map of a million has up to two million places.
+    pub(in crate::publisher) states: HashMap<UserId, Box<QueueState>>,
     /// Whose states changed since the grant, while somebody waits to be told.
     pub(in crate::publisher) changed: Option<HashSet<UserId>>,
 }
@@ -198,7 +199,7 @@ impl<'a> Draft<'a> {
             if !held.takes(&of.subscription_id, of.owner_epoch) {
                 return None;
             }
-            self.changed.insert(key.clone(), Some(held.clone()));
+            self.changed.insert(key.clone(), Some(QueueState::clone(held)));
         }
         let state = self.changed.get_mut(&key)?.as_mut()?;
         state.takes(&of.subscription_id, of.owner_epoch).then_some(state)
