@@ -44,7 +44,9 @@ async fn shared_out(all: &[Bridge], partitions: i64) -> Vec<(String, Vec<i64>)> 
     loop {
         let mut views = BTreeSet::new();
         for instance in all {
-            views.insert(owned(&instance.get("/v1/instances").await.1));
+            let (status, answer) = instance.get("/v1/instances").await;
+            is_described(instance, "GET", "/v1/instances", status, &answer).await;
+            views.insert(owned(&answer));
         }
         let first = views.first().unwrap().clone();
         let mut given: Vec<i64> = first.iter().flat_map(|(_, owned)| owned.clone()).collect();
@@ -68,11 +70,35 @@ fn owned(answer: &Value) -> Vec<(String, Vec<i64>)> {
     alive.map(owns).collect()
 }
 
+/// Whether an answer is one that `/openapi.json` of the running service describes.
+async fn is_described(instance: &Bridge, method: &str, path: &str, status: u16, answer: &Value) {
+    let (_, document) = instance.get("/openapi.json").await;
+    let call = &document["paths"][path][method.to_lowercase()];
+    let mut response = &call["responses"][status.to_string()];
+    if let Some(reference) = response["$ref"].as_str() {
+        response = document.pointer(reference.trim_start_matches('#')).unwrap();
+    }
+    assert!(response["description"].is_string(), "{method} {path} is never answered {status}");
+    let Some((_, content)) = response["content"].as_object().and_then(|kinds| kinds.iter().next())
+    else {
+        assert_eq!(answer, "", "{method} {path} is answered {status} without a body");
+        return;
+    };
+    let schema = json!({"allOf": [content["schema"]], "components": document["components"]});
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let faults: Vec<String> =
+        validator.iter_errors(answer).map(|fault| format!("{fault}")).collect();
+    assert!(faults.is_empty(), "{method} {path} {status}: {faults:?} in {answer}");
+}
+
+const SUBSCRIPTION: &str = "/v1/subscriptions/{user_id}";
+
 /// A call that may come while partitions move.
 async fn call(instance: &Bridge, method: &str, user: &str, body: Option<Value>) -> (u16, Value) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (status, answer) = instance.call(method, &path_of(user), body.clone()).await;
+        is_described(instance, method, SUBSCRIPTION, status, &answer).await;
         if status != 503 || Instant::now() > deadline {
             return (status, answer);
         }
@@ -102,6 +128,7 @@ async fn any_instance_takes_any_call(protocol: &str) {
     for instance in &all {
         let (status, listed) = instance.get("/v1/subscriptions?limit=1000").await;
         assert_eq!(status, 200, "{listed}");
+        is_described(instance, "GET", "/v1/subscriptions", status, &listed).await;
         let listed: Vec<String> = listed["subscriptions"]
             .as_array()
             .unwrap()
@@ -114,7 +141,9 @@ async fn any_instance_takes_any_call(protocol: &str) {
     }
     for (number, user) in users().iter().enumerate() {
         let path = format!("{}/hint", path_of(user));
-        assert_eq!(all[number % 3].call("POST", &path, None).await.0, 202);
+        let (status, answer) = all[number % 3].call("POST", &path, None).await;
+        assert_eq!(status, 202);
+        is_described(&all[0], "POST", &format!("{SUBSCRIPTION}/hint"), status, &answer).await;
         assert_eq!(call(&all[number % 3], "DELETE", user, None).await.0, 204);
         assert_eq!(call(&all[(number + 1) % 3], "GET", user, None).await.0, 404);
     }
@@ -145,7 +174,11 @@ async fn one_too_many(protocol: &str) {
     assert_eq!(status, 201, "{made}");
     for instance in &all {
         assert_eq!(call(instance, "GET", "alice", None).await.0, 200);
-        assert_eq!(instance.get("/readyz").await.0, 200);
+        for path in ["/readyz", "/livez"] {
+            let (status, answer) = instance.get(path).await;
+            assert_eq!(status, 200);
+            is_described(instance, "GET", path, status, &answer).await;
+        }
     }
     for instance in all {
         assert!(instance.stop().await.success());

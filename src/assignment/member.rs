@@ -69,6 +69,7 @@ impl Member {
     fn join(&self) -> Result<Arc<BaseConsumer<GroupContext>>, KafkaError> {
         let context = GroupContext {
             coordinated_since: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
             drain: self.drain,
             ownership: Arc::clone(&self.ownership),
             decisions: self.decisions.clone(),
@@ -85,6 +86,9 @@ impl Member {
     fn poll(&self, consumer: &BaseConsumer<GroupContext>) {
         let mut unsure_since = None;
         while !self.stop.load(Ordering::Relaxed) {
+            if consumer.context().has_failed.load(Ordering::Relaxed) {
+                return;
+            }
             if self.ownership.is_sure() {
                 unsure_since = None;
             } else {
@@ -130,6 +134,8 @@ fn is_fatal(consumer: &BaseConsumer<GroupContext>, error: &KafkaError) -> bool {
 pub(super) struct GroupContext {
     /// Since when the group's coordinator is known and connected, where statistics are asked for.
     coordinated_since: Mutex<Option<Instant>>,
+    /// An assignment could not be taken: another member has to be made, or nobody asks its queues.
+    has_failed: AtomicBool,
     drain: Duration,
     ownership: Arc<Ownership>,
     decisions: mpsc::Sender<Decision>,
@@ -189,7 +195,8 @@ impl GroupContext {
             .and_then(|()| consumer.incremental_assign(partitions))
             .and_then(|()| consumer.pause(partitions));
         if let Err(error) = assigned {
-            tracing::error!(%error, "partitions cannot be taken over");
+            tracing::error!(%error, "partitions cannot be taken over, joining anew");
+            self.has_failed.store(true, Ordering::Relaxed);
             return;
         }
         let numbers = partitions.elements().into_iter().map(|element| element.partition());

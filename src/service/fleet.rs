@@ -301,12 +301,17 @@ impl Fleet {
             {
                 at_work.is_unsure = false;
                 at_work.token = token;
+                self.absent.wait_for(partition, loaded.owing);
                 continue;
             }
             let damage = damage.clone();
-            let journal = self.outside.journal.clone();
+            let (journal, publisher) = (self.outside.journal.clone(), self.publisher.clone());
             self.adopting.spawn(async move {
-                let mut changed = is_held.await.ok()?;
+                let Ok(mut changed) = is_held.await else {
+                    // lost meanwhile; it ends only with the service
+                    publisher.send(Control::Release { partition, token }).await.ok();
+                    return None;
+                };
                 let mut loaded = loaded;
                 for user in &mut loaded.users {
                     if let Some(state) = changed.remove(&user.state.user_id) {

@@ -1,4 +1,4 @@
-//! The brokers that scenarios share: each kind started once, when it is first needed.
+//! The brokers that scenarios of a lane share, started once, when they are first needed.
 
 use crate::scenario::Needs;
 use crate::support::Kafka;

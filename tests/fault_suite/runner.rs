@@ -1,7 +1,9 @@
-//! Runs the scenarios chosen, one after another, and tells how each ended.
+//! Runs the scenarios chosen and tells how each ended: those on one broker one after another, and beside them those
+//! on three. They mostly wait, so that two at a time do not disturb each other.
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -33,22 +35,13 @@ pub async fn run(arguments: &Arguments) -> bool {
     let seed = arguments.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     let began = Instant::now();
     println!("\nrunning {} faults, seed {seed}", chosen.len());
-    let mut clusters = Clusters::default();
-    let mut all = Vec::new();
-    for scenario in chosen {
-        let ended = run_one(scenario, seed, arguments, &mut clusters).await;
-        let word = if ended.objection.is_none() { "ok" } else { "FAILED" };
-        let (id, name, took) = (ended.scenario.id, ended.scenario.name, ended.took.as_secs_f64());
-        let control = control_of(&ended.scenario);
-        println!("fault {id} {name}{control} ... {word} ({took:.1} s)");
-        if let Some(objection) = &ended.objection {
-            println!("{objection}\n");
-        }
-        all.push(ended);
-        if let Some(path) = &arguments.table {
-            write_table(path, &all);
-        }
-    }
+    let (on_one, on_three) = chosen.into_iter().partition(|scenario| scenario.needs.brokers == 1);
+    let all = Mutex::new(Vec::new());
+    tokio::join!(
+        run_lane(on_one, seed, arguments, &all),
+        run_lane(on_three, seed, arguments, &all)
+    );
+    let all = all.into_inner().unwrap();
     let failed = all.iter().filter(|ended| ended.objection.is_some()).count();
     let (word, passed) = (if failed == 0 { "ok" } else { "FAILED" }, all.len() - failed);
     let took = began.elapsed().as_secs_f64();
@@ -63,7 +56,31 @@ pub async fn run(arguments: &Arguments) -> bool {
     failed == 0
 }
 
-/// In the order of the table, but those that share brokers side by side.
+/// Runs scenarios one after another.
+async fn run_lane(
+    scenarios: Vec<Scenario>,
+    seed: u64,
+    arguments: &Arguments,
+    all: &Mutex<Vec<Ended>>,
+) {
+    let mut clusters = Clusters::default();
+    for scenario in scenarios {
+        let ended = run_one(scenario, seed, arguments, &mut clusters).await;
+        let word = if ended.objection.is_none() { "ok" } else { "FAILED" };
+        let (id, name, took) = (ended.scenario.id, ended.scenario.name, ended.took.as_secs_f64());
+        let control = control_of(&ended.scenario);
+        let objection = ended.objection.iter().map(|objection| format!("\n{objection}\n"));
+        let objection: String = objection.collect();
+        println!("fault {id} {name}{control} ... {word} ({took:.1} s){objection}");
+        let mut all = all.lock().unwrap();
+        all.push(ended);
+        if let Some(path) = &arguments.table {
+            write_table(path, &mut all);
+        }
+    }
+}
+
+/// In the order of the table, those that need brokers of their own last.
 fn chosen(arguments: &Arguments) -> Vec<Scenario> {
     let is_part = |scenario: &Scenario| {
         if arguments.long {
@@ -85,7 +102,7 @@ fn chosen(arguments: &Arguments) -> Vec<Scenario> {
     };
     let mut chosen: Vec<Scenario> =
         scenarios::all().into_iter().filter(|one| is_part(one) && is_named(one)).collect();
-    chosen.sort_by_key(|scenario| (scenario.needs.is_own, scenario.needs.brokers));
+    chosen.sort_by_key(|scenario| scenario.needs.is_own);
     chosen
 }
 
@@ -135,9 +152,11 @@ fn control_of(scenario: &Scenario) -> String {
 }
 
 /// The table of what has ended so far: a run that is cut short has told something.
-fn write_table(path: &Path, all: &[Ended]) {
+fn write_table(path: &Path, all: &mut [Ended]) {
+    let order: Vec<&str> = scenarios::all().iter().map(|scenario| scenario.id).collect();
+    all.sort_by_key(|ended| order.iter().position(|id| *id == ended.scenario.id));
     let mut text = String::from("| fault | | seed | verdict | seconds |\n|---|---|---|---|---|\n");
-    for Ended { scenario, seed, took, objection } in all {
+    for Ended { scenario, seed, took, objection } in &*all {
         let verdict = match (objection, scenario.guard) {
             (Some(_), _) => "**failed**",
             (None, None) => "agrees",

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::flow::Flow;
 use crate::scenario::Context;
+use crate::support::proxy::Way;
 use crate::support::{Bridge, Kafka, Stage};
 
 const USERS: usize = 12;
@@ -206,6 +207,22 @@ impl World {
         }
         for number in numbers {
             self.other(*number).ready().await;
+        }
+    }
+
+    /// Starts another instance that reaches Kafka by a way of its own ([`World::set_side`]).
+    pub async fn join_aside(&mut self, number: usize) {
+        let (usual, aside) = (self.kafka.entrance().to_owned(), self.kafka.side_entrance());
+        self.stage.set("kafka.bootstrap_servers", &format!("{aside:?}"));
+        self.launch_other(number).await;
+        self.stage.set("kafka.bootstrap_servers", &format!("{usual:?}"));
+        self.other(number).ready().await;
+    }
+
+    /// What becomes of what goes by the side entrances.
+    pub fn set_side(&self, way: Way) {
+        for broker in self.kafka.brokers() {
+            broker.side().set(way);
         }
     }
 

@@ -1,8 +1,8 @@
 //! One broker of a [`Kafka`](super::Kafka): a process, its ports and its folder, and what can be done to it.
 //!
-//! It has three listeners: `CLIENT` for whoever is under test, `INTERNAL` for the other brokers and for the tests' own
-//! looks, and `CONTROLLER`. A proxy may stand before the first one, so that what it does to clients is done to nobody
-//! else.
+//! It has four listeners: `CLIENT` for whoever is under test, `SIDE` for one of those alone, `INTERNAL` for the other
+//! brokers and for the tests' own looks, and `CONTROLLER`. A proxy may stand before each of the first two, so that what
+//! it does to clients is done to nobody else.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ use super::server::{Server, free_ports};
 /// What makes a broker quick to start, to come back after a SIGKILL, and to notice that a client has gone.
 const SETTINGS: &str = "\
 process.roles=broker,controller
-listener.security.protocol.map=CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=CLIENT:PLAINTEXT,SIDE:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=INTERNAL
 controller.listener.names=CONTROLLER
 auto.create.topics.enable=false
@@ -58,12 +58,14 @@ pub(super) struct Ports {
     pub client: u16,
     pub internal: u16,
     pub controller: u16,
+    /// For a client with a way of its own, which can be cut without the others'.
+    pub side: u16,
 }
 
 impl Ports {
     pub(super) fn free() -> Self {
-        let [client, internal, controller] = free_ports();
-        Self { client, internal, controller }
+        let [client, internal, controller, side] = free_ports();
+        Self { client, internal, controller, side }
     }
 }
 
@@ -72,6 +74,7 @@ pub struct Broker {
     id: usize,
     ports: Ports,
     proxy: Option<Proxy>,
+    side: Option<Proxy>,
     server: Arc<Mutex<Server>>,
 }
 
@@ -80,6 +83,7 @@ impl Broker {
     pub(super) fn launch(id: usize, all: &[Ports], behind_proxy: bool, properties: &str) -> Self {
         let ports = all[id - 1];
         let proxy = behind_proxy.then(|| Proxy::before(ports.client));
+        let side_proxy = behind_proxy.then(|| Proxy::before(ports.side));
         let mut server = Server::in_new_folder("linxo-kafka-");
         let data = server.folder().join("data");
         copy_folder(&cache::kafka().join("formatted"), &data);
@@ -89,14 +93,15 @@ impl Broker {
             .zip(all)
             .map(|(id, ports)| format!("{id}@127.0.0.1:{}", ports.controller))
             .collect();
-        let Ports { client, internal, controller } = ports;
+        let Ports { client, internal, controller, side } = ports;
         let settings = format!(
             "{SETTINGS}\
              node.id={id}\n\
              log.dirs={data}\n\
              listeners=CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal},\
-             CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=CLIENT://127.0.0.1:{entrance},INTERNAL://127.0.0.1:{internal}\n\
+             SIDE://127.0.0.1:{side},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=CLIENT://127.0.0.1:{entrance},INTERNAL://127.0.0.1:{internal},\
+             SIDE://127.0.0.1:{side_entrance}\n\
              controller.quorum.voters={voters}\n\
              default.replication.factor={copies}\n\
              min.insync.replicas={enough}\n\
@@ -108,13 +113,14 @@ impl Broker {
              {properties}",
             data = data.display(),
             entrance = proxy.as_ref().map_or(client, Proxy::port),
+            side_entrance = side_proxy.as_ref().map_or(side, Proxy::port),
             voters = voters.join(","),
             enough = copies / 2 + 1,
         );
         fs::write(server.folder().join("server.properties"), settings).unwrap();
         let command = command(server.folder());
         server.run(command);
-        Self { id, ports, proxy, server: Arc::new(Mutex::new(server)) }
+        Self { id, ports, proxy, side: side_proxy, server: Arc::new(Mutex::new(server)) }
     }
 
     /// Its number, counted from 1; Kafka knows it by the same.
@@ -127,9 +133,14 @@ impl Broker {
         self.proxy.as_ref().expect("a broker behind a proxy: Kafka::behind_proxies starts them")
     }
 
-    /// Takes away whatever the proxy does, where there is one.
+    /// What stands between it and a client that comes by the side entrance.
+    pub fn side(&self) -> &Proxy {
+        self.side.as_ref().expect("a broker behind a proxy: Kafka::behind_proxies starts them")
+    }
+
+    /// Takes away whatever the proxies do, where there are any.
     pub(super) fn let_pass(&self) {
-        if let Some(proxy) = &self.proxy {
+        for proxy in self.proxy.iter().chain(&self.side) {
             proxy.set(Way::Open);
         }
     }
@@ -200,6 +211,11 @@ impl Broker {
     /// What whoever is under test connects to.
     pub(super) fn entrance(&self) -> String {
         format!("127.0.0.1:{}", self.proxy.as_ref().map_or(self.ports.client, Proxy::port))
+    }
+
+    /// The other way in, behind a proxy of its own.
+    pub(super) fn side_entrance(&self) -> String {
+        format!("127.0.0.1:{}", self.side.as_ref().map_or(self.ports.side, Proxy::port))
     }
 
     /// What the tests' own looks connect to.

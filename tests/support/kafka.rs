@@ -86,6 +86,11 @@ impl Kafka {
         &self.entrance
     }
 
+    /// The same by a way of its own, which can be cut without the others'.
+    pub fn side_entrance(&self) -> String {
+        self.brokers.iter().map(Broker::side_entrance).collect::<Vec<String>>().join(",")
+    }
+
     /// Every broker, the first of them number 1.
     pub fn brokers(&self) -> &[Broker] {
         &self.brokers

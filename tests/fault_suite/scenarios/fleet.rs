@@ -7,8 +7,12 @@ use std::time::Duration;
 use linxo_kafka_bridge::oracle::{Rule, Verdict};
 
 use crate::scenario::{Context, ONE, Scenario, THREE};
+use crate::scenarios::kafka::{
+    cut_ways, freeze_leaders, kill_group_coordinators, move_all_leaders,
+};
 use crate::support::Decoded;
-use crate::world::World;
+use crate::support::proxy::Way;
+use crate::world::{World, now};
 
 /// The session of these runs.
 const SESSION: Duration = Duration::from_secs(3);
@@ -64,6 +68,30 @@ pub const ALL: &[Scenario] = &[
         Box::pin(frozen_at(c, "before-commit"))
     })
     .without("read-to-end", Rule::Sequence),
+    Scenario::new("B2i", "one of two is cut off from Kafka past its session", THREE, |c| {
+        Box::pin(cut_off(c, SESSION + TAKE_OVER, "10m"))
+    }),
+    Scenario::new("B2j", "one of two is cut off from Kafka past the grace", THREE, |c| {
+        Box::pin(cut_off(c, Duration::from_secs(14), "4s"))
+    }),
+    Scenario::new(
+        "K2d",
+        "the coordinator of the group is killed, with three instances",
+        THREE,
+        |c| Box::pin(async { kill_group_coordinators(unsettled(c).await).await }),
+    ),
+    Scenario::new("K4b", "leaders move, with three instances", THREE, |c| {
+        Box::pin(async { move_all_leaders(three(c, CLASSIC).await).await })
+    }),
+    Scenario::new("K5d", "the leader of events is frozen, with three instances", THREE, |c| {
+        Box::pin(async { freeze_leaders(unsettled(c).await).await })
+    }),
+    Scenario::new(
+        "K6d",
+        "the way to each broker is cut in turn, with three instances",
+        THREE,
+        |c| Box::pin(async { cut_ways(unsettled(c).await).await }),
+    ),
     Scenario::new("B14", "an instance is lost with its disk", THREE, |c| Box::pin(disk_lost(c))),
     Scenario::new("B14-", "an instance is lost with its disk", THREE, |c| Box::pin(disk_lost(c)))
         .without("absent", Rule::Lost),
@@ -89,6 +117,13 @@ async fn three(context: Context, settings: &[(&str, &str)]) -> World {
 fn expect_take_over(world: &mut World) {
     let bound = world.rules.longest_pause;
     world.rules.longest_pause = bound.map(|bound| bound + SESSION + TAKE_OVER);
+}
+
+/// Instances that may lose their sessions.
+async fn unsettled(context: Context) -> World {
+    let mut world = three(context, CLASSIC).await;
+    expect_take_over(&mut world);
+    world
 }
 
 async fn rolling_restart(context: Context, settings: &[(&str, &str)]) -> Verdict {
@@ -160,6 +195,24 @@ async fn frozen_at(context: Context, point: &str) -> Verdict {
         world.leave(1).await;
         world.pause_for(SESSION).await;
     }
+    world.verdict().await
+}
+
+/// It goes on asking, as it cannot know who does; what it receives is published late.
+async fn cut_off(context: Context, time: Duration, grace: &str) -> Verdict {
+    let grace = format!("{grace:?}");
+    let settings = [CLASSIC, &[("journal.grace", &grace)]].concat();
+    let mut world = World::new(context, &settings).await;
+    expect_take_over(&mut world);
+    world.join_aside(1).await;
+    world.shared_out().await;
+    world.pause(1).await;
+    let from = now();
+    world.set_side(Way::Cut);
+    world.pause_for(time).await;
+    world.set_side(Way::Open);
+    world.excuse("another one was cut off past the grace", from, world.users().len() as u64);
+    world.pause(3).await;
     world.verdict().await
 }
 

@@ -91,7 +91,10 @@ async fn one_killed_for_long(context: Context) -> Verdict {
 
 /// Long enough for the cluster to be known without it: the client then forgets it, and has to learn who came after.
 async fn group_coordinator_killed(context: Context) -> Verdict {
-    let world = World::new(context, &[]).await;
+    kill_group_coordinators(World::new(context, &[]).await).await
+}
+
+pub(super) async fn kill_group_coordinators(world: World) -> Verdict {
     for _ in 0..3 {
         let broker = world.kafka.group_coordinator(&world.group()).await;
         broker.stop();
@@ -124,7 +127,10 @@ async fn an_hour(context: Context) -> Verdict {
 }
 
 async fn leaders_move(context: Context) -> Verdict {
-    let world = World::new(context, &[]).await;
+    move_all_leaders(World::new(context, &[]).await).await
+}
+
+pub(super) async fn move_all_leaders(world: World) -> Verdict {
     let topics = world.topics();
     for _ in 0..3 {
         move_leaders(world.kafka.bootstrap_servers(), &topics).await;
@@ -137,7 +143,10 @@ async fn leaders_move(context: Context) -> Verdict {
 }
 
 async fn leader_frozen(context: Context) -> Verdict {
-    let world = World::new(context, &[]).await;
+    freeze_leaders(World::new(context, &[]).await).await
+}
+
+pub(super) async fn freeze_leaders(world: World) -> Verdict {
     for time in [Duration::from_secs(4), PAST_TRANSACTION] {
         let leaders = world.kafka.leaders(&world.stage.topic("linxo.events")).await;
         let broker = world.kafka.broker(leaders[0].1);
@@ -172,7 +181,10 @@ async fn only_one_frozen(context: Context) -> Verdict {
 }
 
 async fn ways_cut(context: Context) -> Verdict {
-    let world = World::new(context, &[]).await;
+    cut_ways(World::new(context, &[]).await).await
+}
+
+pub(super) async fn cut_ways(world: World) -> Verdict {
     for broker in world.kafka.brokers() {
         broker.proxy().set(Way::Cut);
         world.pause(4).await;
