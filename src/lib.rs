@@ -54,6 +54,12 @@ pub mod topics;
 /// The HTTP door.
 pub mod admin;
 
+/// The admin API of bridges, as those who call it see it.
+pub mod door;
+
+/// Subscriptions in bulk, through the admin API.
+pub mod bulk;
+
 /// Puts the rooms together and runs them.
 pub mod service;
 

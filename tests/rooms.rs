@@ -36,6 +36,8 @@ const KNOWS: &[(&str, &str)] = &[
     ("kafka", "config ids sabotage"),
     ("topics", "config kafka"),
     ("admin", "ids metrics"),
+    ("door", "secret"),
+    ("bulk", "admin config door secret stop"),
     (
         "service",
         "admin assignment budget config credential event gap ids journal journal_mark kafka linxo \
@@ -45,7 +47,7 @@ const KNOWS: &[(&str, &str)] = &[
     ("check", "admin config credential ids kafka linxo metrics record registry service topics"),
     ("simulator", ""),
     ("oracle", "event kafka metrics record registry simulator"),
-    ("load", "config ids kafka oracle record registry secret simulator topics stop"),
+    ("load", "config door ids kafka oracle record registry secret simulator topics stop"),
     ("demo", "config credential ids kafka oracle record service simulator topics stop"),
     ("stop", ""),
     ("pulse", "ids"),
@@ -58,7 +60,7 @@ const KNOWS: &[(&str, &str)] = &[
 
 /// What the programs may know.
 const PROGRAMS: &[(&str, &str)] = &[
-    ("linxo_bridge", "check config credential demo journal kafka service stop topics"),
+    ("linxo_bridge", "bulk check config credential demo journal kafka service stop topics"),
     ("linxo_simulator", "simulator"),
     ("linxo_load", "load"),
 ];
@@ -70,7 +72,7 @@ const CRATES: &[(&str, &str)] = &[
     ("chacha20poly1305", "credential"),
     ("prometheus", "metrics"),
     ("rdkafka", "assignment demo kafka load publisher topics"),
-    ("reqwest", "admin demo linxo load registry"),
+    ("reqwest", "admin demo door linxo load registry"),
     ("rusqlite", "journal"),
 ];
 const EXCEPTIONS: &[(&str, &str)] = &[("service", "rdkafka::error::KafkaError")];

@@ -41,6 +41,7 @@ pub use self::healthcheck::ask_readyz;
 use self::listener::BoundedListener;
 use self::peers::Peers;
 pub use self::request::{CredentialRequest, PutRequest};
+pub use self::routes::{MAX_BODY_BYTES, MAX_PAGE};
 
 /// Calls under `/v1` that are answered at once; above, 503.
 const MAX_CALLS: usize = 1024;

@@ -36,9 +36,11 @@ use super::request::PutRequest;
 use super::{CALL_TIMEOUT, Door, openapi};
 use crate::ids::{Timestamp, UserId};
 
-pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The longest body that is read.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
 pub(super) const MAX_USER_ID_BYTES: usize = 1024;
-pub(super) const MAX_PAGE: usize = 1000;
+/// The most subscriptions that a page holds.
+pub const MAX_PAGE: usize = 1000;
 pub(super) const DEFAULT_PAGE: usize = 100;
 /// When to try again what was refused for a moment's want of something.
 const RETRY: Duration = Duration::from_secs(2);

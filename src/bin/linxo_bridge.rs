@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use linxo_kafka_bridge::bulk::{self, ExportOptions, ImportOptions};
 use linxo_kafka_bridge::check;
 use linxo_kafka_bridge::config::{Config, LogFormat};
 use linxo_kafka_bridge::credential::KeyRing;
@@ -44,6 +45,9 @@ enum Command {
     /// Look into the journal, or publish one whose instance never returns.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Put or write subscriptions in bulk, as JSON lines, through the admin API.
+    #[command(subcommand)]
+    Subscriptions(SubscriptionsCommand),
     /// Ask the service's own /readyz; for containers.
     Healthcheck,
     /// Show what the bridge does: simulator, in-process cluster and bridge in one process.
@@ -64,6 +68,31 @@ enum JournalCommand {
     Inspect,
     /// Publish everything in journal.directory, late, and end.
     Drain,
+}
+
+#[derive(Subcommand)]
+enum SubscriptionsCommand {
+    /// Subscribe the users of JSON lines, many at a time; repeating it is safe.
+    ///
+    /// One object a line, of up to 64 KiB: user_id, credential as in the body of
+    /// PUT /v1/subscriptions/{user_id}, and queue_id where a queue is to be adopted:
+    ///
+    /// {"user_id": "ann", "credential": {"type": "client"}}
+    ///
+    /// A call that is not served for the moment is tried again, as the bridge says when. A line that
+    /// cannot be put is told by its number, never with its credential, and the rest goes on. When no
+    /// call is served for as long as the patience lasts, the import ends and says from which line to
+    /// go on. Exit code 0: every line was put; 1: not every one.
+    Import(ImportOptions),
+    /// Write all subscriptions as JSON lines; credentials are NOT among them.
+    ///
+    /// One object a line on stdout, in the order of the user ids' bytes: user_id, subscription_id,
+    /// queue_id, generation, partition, credential (its type alone), state, blocked_reason.
+    ///
+    /// The admin API shows no credentials, so an export is no backup of them. Who is subscribed or
+    /// removed meanwhile may be there or not. Exit code 0: all subscriptions were written; 1: not all,
+    /// and stderr says why.
+    Export(ExportOptions),
 }
 
 fn main() -> ExitCode {
@@ -113,6 +142,12 @@ fn main() -> ExitCode {
                 return ExitCode::from(CONFIGURATION);
             }
             in_runtime(drain_journal(config))
+        }
+        Command::Subscriptions(SubscriptionsCommand::Import(options)) => {
+            in_runtime(bulk::import(config, options))
+        }
+        Command::Subscriptions(SubscriptionsCommand::Export(options)) => {
+            in_runtime(bulk::export(config, options))
         }
         Command::Healthcheck => in_runtime(check::healthcheck(config)),
         Command::Demo(_) => ExitCode::SUCCESS,

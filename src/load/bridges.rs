@@ -19,9 +19,9 @@ use tokio::time::{Instant, sleep};
 
 use super::LoadError;
 use super::dice::Dice;
-use super::door::Door;
 use super::schedule::Blow;
 use crate::config::Config;
+use crate::door::Door;
 use crate::secret::Secret;
 
 /// How long a bridge may take until it is ready.

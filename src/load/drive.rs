@@ -17,7 +17,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::LoadError;
 use super::bridges::Bridge;
 use super::dice::Dice;
-use super::door::Door;
 use super::schedule::{Blow, Planned, What};
 use super::source::Source;
 use super::stage::Stage;
@@ -279,8 +278,7 @@ impl Run<'_> {
         let Some(door) = doors.get(self.turn % doors.len().max(1)).cloned() else { return };
         let user = user.to_owned();
         tokio::spawn(async move {
-            let said: Result<(), _> = Door::hint(&door, &user).await;
-            if let Err(error) = said {
+            if let Err(error) = door.hint(&user).await {
                 tracing::debug!(user, ?error, "a hint was not taken");
             }
             drop(place);

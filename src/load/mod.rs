@@ -10,7 +10,6 @@
 
 mod bridges;
 mod dice;
-mod door;
 mod drive;
 mod options;
 mod report;
@@ -25,9 +24,11 @@ mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub use options::{JudgeOptions, RunOptions};
 
+use crate::door;
 use crate::ids::Timestamp;
 use crate::oracle::{Outcome, Verdict};
 use crate::simulator::{Ledger, Stats};
@@ -46,6 +47,8 @@ const USAGE: u8 = 64;
 const CANNOT_TELL: u8 = 2;
 /// A user in so many has two connections.
 const WITH_TWO: u32 = 10;
+/// How long a call of the simulator or of a bridge may take.
+const CALL: Duration = Duration::from_secs(15);
 
 /// Why a run came to no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +141,11 @@ pub(crate) enum LoadError {
     /// A task ended badly.
     #[error("a task ended badly: {0}")]
     Task(#[source] tokio::task::JoinError),
+}
+
+/// A client for all calls of a run.
+fn client() -> Result<reqwest::Client, LoadError> {
+    door::client(CALL).map_err(LoadError::Source)
 }
 
 /// Makes a run, and judges it.

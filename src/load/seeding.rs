@@ -10,16 +10,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval};
 
 use super::LoadError;
-use super::door::{Door, NotServed};
+use crate::door::{self, Door, NotServed};
 
 /// Calls under way; a door takes twice as many. A transaction takes as many as wait.
 const AT_A_TIME: u32 = 512;
 /// How long one user may take, all tries together.
 const PATIENCE: Duration = Duration::from_secs(120);
-const AGAIN: Duration = Duration::from_millis(200);
 
 /// How it went.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -78,19 +77,16 @@ pub(super) async fn subscribe(users: u32, doors: &[Door]) -> Result<Seeded, Load
 }
 
 async fn one(user: &str, doors: &[Door], caller: usize) -> Result<(), LoadError> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut turn = caller;
-    loop {
-        let Some(door) = doors.get(turn % doors.len().max(1)) else { return Ok(()) };
-        match door.subscribe(user).await {
-            Ok(()) => return Ok(()),
-            Err(NotServed::Never(error)) => return Err(error),
-            Err(NotServed::Later(why)) if Instant::now() >= deadline => {
-                return Err(LoadError::NotSubscribed { user: user.to_owned(), why });
-            }
-            // another door may be open where this one is not
-            Err(NotServed::Later(_)) => turn += 1,
+    let put = async |door: Door| door.subscribe(user).await;
+    match door::persist(doors, caller, PATIENCE, put).await {
+        Ok(()) => Ok(()),
+        Err(NotServed::Later { why, after: _ }) => {
+            Err(LoadError::NotSubscribed { user: user.to_owned(), why: why.to_string() })
         }
-        sleep(AGAIN).await;
+        Err(NotServed::Refused(why) | NotServed::Closed(why)) => Err(LoadError::Refused {
+            call: format!("the call for {user}"),
+            status: why.status.unwrap_or_default(),
+            text: why.detail,
+        }),
     }
 }

@@ -45,7 +45,7 @@ impl Source {
 
     /// One that runs under this URL, as it printed it; its control URL is reached in an outage too.
     pub(super) async fn attach(url: &Url) -> Result<Self, LoadError> {
-        let http = super::door::client()?;
+        let http = super::client()?;
         let base = url.as_str().trim_end_matches('/');
         let base = format!("{}/control", base.strip_suffix("/control").unwrap_or(base));
         let attached = Attached { http, base };

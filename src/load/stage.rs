@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep};
 
 use super::LoadError;
 use super::bridges::{self, Bridge, Recipe};
-use super::door::{self, Door};
 use super::options::{JudgeOptions, RunOptions};
 use super::source::Source;
 use crate::config::{Config, Delivery, UserNaming};
+use crate::door::Door;
 use crate::kafka::{self, Clients};
 use crate::oracle::{self, Holdings, Patience};
 use crate::record::Topics;
@@ -116,7 +116,7 @@ impl Stage {
                 Source::start(simulator_options(&place.config, options, seed)?).await?
             }
         };
-        let http = door::client()?;
+        let http = super::client()?;
         let bridges = if options.starts_bridges() {
             let program = program(options)?;
             let logs = options.log_dir.clone().unwrap_or_else(log_dir);

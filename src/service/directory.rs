@@ -151,6 +151,11 @@ impl Bridge for Directory {
     }
 
     async fn page(&self, after: Option<UserId>, limit: usize) -> Result<Page, Unserved> {
+        // as long as nobody knows how many there are, none would look like all
+        let partitions_total = usize::try_from(self.partitions()).unwrap_or(0);
+        if partitions_total == 0 {
+            return Err(Unserved::KafkaAway);
+        }
         let workers: Vec<_> =
             self.workers().iter().map(|(partition, worker)| (*partition, worker.clone())).collect();
         let mut subscriptions = Vec::new();
@@ -171,7 +176,6 @@ impl Bridge for Directory {
         subscriptions.sort_by(|one, other| one.user_id.cmp(&other.user_id));
         has_more |= subscriptions.len() > limit;
         subscriptions.truncate(limit);
-        let partitions_total = usize::try_from(self.partitions()).unwrap_or(0);
         Ok(Page { subscriptions, has_more, partitions, partitions_total })
     }
 
