@@ -16,6 +16,8 @@ mod directory;
 mod drain;
 mod fleet;
 mod load;
+#[cfg(test)]
+mod model;
 mod progress;
 mod schemas;
 mod start;
