@@ -41,8 +41,8 @@ const KNOWS: &[(&str, &str)] = &[
     (
         "service",
         "admin assignment budget config credential event gap ids journal journal_mark kafka linxo \
-         metrics publisher pulse queue_state record registry schedule secret subscription topics \
-         worker",
+         metrics publisher pulse queue_state record registry sabotage schedule secret subscription \
+         topics worker",
     ),
     ("check", "admin config credential ids kafka linxo metrics record registry service topics"),
     ("simulator", ""),

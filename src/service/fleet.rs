@@ -35,6 +35,9 @@ use crate::worker::{COMMANDS, Command, Order, Outside, Worker};
 
 const AGAIN: Duration = Duration::from_secs(1);
 const SHOW: Duration = Duration::from_secs(1);
+/// Partitions that are read at once when nothing is known of their size, and users after that.
+const FIRST_LOAD: usize = 4;
+const USERS_AT_ONCE: usize = 100_000;
 
 /// The workers of this instance.
 pub(super) struct Fleet {
@@ -48,7 +51,7 @@ pub(super) struct Fleet {
     max_requests_per_second: u32,
     partitions: i32,
     workers: BTreeMap<i32, AtWork>,
-    loading: JoinSet<Option<Loading>>,
+    loading: JoinSet<Loading>,
     /// Partitions whose rows of before are being published, so that their states are known.
     adopting: JoinSet<Option<Adopted>>,
     drain: Duration,
@@ -58,6 +61,9 @@ pub(super) struct Fleet {
     ending: JoinSet<()>,
     /// Partitions that are being let go of: none is read again before it is.
     leaving: HashMap<i32, watch::Receiver<bool>>,
+    /// The last grant of each partition that was revoked: no worker is made of it any more, though it
+    /// is ours until it is let go of.
+    revoked: HashMap<i32, u64>,
     /// Journals of others that have not published what they hold of our partitions.
     absent: Absent,
     is_warned: bool,
@@ -86,6 +92,8 @@ struct Loading {
     granted: Instant,
     partitions: Vec<(i32, u64)>,
     loaded: Vec<LoadedPartition>,
+    /// Those that are read next.
+    rest: Vec<(i32, u64)>,
 }
 
 impl Fleet {
@@ -118,6 +126,7 @@ impl Fleet {
             damage: None,
             ending: JoinSet::new(),
             leaving: HashMap::new(),
+            revoked: HashMap::new(),
             absent: Absent::new(config.journal.grace, config.polling.keep_alive),
             is_warned: false,
             users_loaded: None,
@@ -137,8 +146,11 @@ impl Fleet {
                 _ = stopped.wait_for(|stop| *stop) => return,
                 Some(decision) = decisions.recv() => self.obey(decision),
                 Some(loaded) = self.loading.join_next() => {
-                    if let Ok(Some(loading)) = loaded {
+                    if let Ok(mut loading) = loaded {
+                        let rest = std::mem::take(&mut loading.rest);
+                        let (granted, at_once) = (loading.granted, at_once(&loading.loaded));
                         self.adopt(loading).await;
+                        self.load(rest, granted, at_once);
                     }
                     self.note_progress();
                 }
@@ -179,12 +191,13 @@ impl Fleet {
                     // nothing is ours, and that is known
                     self.note_progress();
                 } else {
-                    self.load(partitions);
+                    self.load(partitions, Instant::now(), FIRST_LOAD);
                 }
             }
             Decision::Revoked(partitions, done) => {
                 tracing::info!(partitions = partitions.len(), "partitions revoked, draining");
                 self.count(RebalanceKind::Revoked, partitions.len());
+                self.revoked.extend(partitions.iter().copied());
                 self.let_go(&partitions, Some(done));
             }
             Decision::Lost(partitions) => {
@@ -216,9 +229,12 @@ impl Fleet {
         self.let_go(&lost, None);
     }
 
-    /// Reads partitions in the background, for as long as their grant holds.
-    fn load(&mut self, partitions: Vec<(i32, u64)>) {
-        let granted = Instant::now();
+    /// Reads partitions in the background, so many at once, for as long as their grant holds.
+    fn load(&mut self, mut partitions: Vec<(i32, u64)>, granted: Instant, at_once: usize) {
+        let rest = partitions.split_off(at_once.min(partitions.len()));
+        if partitions.is_empty() {
+            return;
+        }
         let (clients, topics) = (self.clients.clone(), self.topics.clone());
         let decoder = Arc::clone(&self.decoder);
         let registry = self.registry.clone();
@@ -244,7 +260,8 @@ impl Fleet {
                     .filter(|(partition, token)| ownership.is_owned(*partition, *token))
                     .collect();
                 if wanted.is_empty() {
-                    return None;
+                    let (partitions, loaded) = (Vec::new(), Vec::new());
+                    return Loading { granted, partitions, loaded, rest };
                 }
                 let numbers: Vec<i32> = wanted.iter().map(|(partition, _)| *partition).collect();
                 let (clients, topics) = (clients.clone(), topics.clone());
@@ -254,7 +271,9 @@ impl Fleet {
                     load::load(&clients, &topics, &reading, &journal, &numbers)
                 });
                 match read.await {
-                    Ok(Ok(loaded)) => return Some(Loading { granted, partitions: wanted, loaded }),
+                    Ok(Ok(loaded)) => {
+                        return Loading { granted, partitions: wanted, loaded, rest };
+                    }
                     Ok(Err(error)) => {
                         tracing::warn!(%error, "partitions cannot be read, trying again");
                         progress.still_waits_for(&format!("reading partitions: {error}"));
@@ -332,7 +351,9 @@ impl Fleet {
     fn set_to_work(&mut self, adopted: Adopted) {
         let Adopted { granted: granted_at, token, loaded } = adopted;
         let partition = loaded.partition;
-        if !self.directory.shared.ownership.is_owned(partition, token) {
+        if !self.directory.shared.ownership.is_owned(partition, token)
+            || self.revoked.get(&partition) == Some(&token)
+        {
             self.tell_publisher(Control::Release { partition, token });
             return;
         }
@@ -404,6 +425,8 @@ impl Fleet {
                 }
                 ended.push((partition, token));
             }
+            // read again from here on: what was received is in the journal, and published before
+            leave.send(true).ok();
             let is_drained = !sabotage::is_off(Guard::Drain);
             if !ended.is_empty() && is_drained && timeout(drain, journal.drained()).await.is_err() {
                 tracing::warn!(
@@ -415,7 +438,6 @@ impl Fleet {
                     tracing::debug!(partition, "the publisher has ended");
                 }
             }
-            leave.send(true).ok();
             if let Some(done) = done {
                 // the group's thread may have given up waiting
                 done.send(()).ok();
@@ -484,6 +506,13 @@ impl Fleet {
         }
         self.is_warned = is_short;
     }
+}
+
+/// How many partitions are read at once after these: as many as hold about as many users as memory
+/// should hold twice.
+fn at_once(loaded: &[LoadedPartition]) -> usize {
+    let users: usize = loaded.iter().map(|loaded| loaded.users.len()).sum();
+    (USERS_AT_ONCE * loaded.len()).checked_div(users).unwrap_or(usize::MAX).max(1)
 }
 
 /// Writes a gap for every user of a partition: rows of the journal were lost, and nobody knows whose

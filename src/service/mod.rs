@@ -17,6 +17,8 @@ mod directory;
 mod drain;
 mod fleet;
 mod load;
+#[cfg(test)]
+mod model;
 mod peers;
 mod progress;
 mod schemas;

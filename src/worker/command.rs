@@ -208,12 +208,12 @@ impl Worker {
             let queue = index.and_then(|index| self.queues.get_mut(index as usize)?.as_mut());
             match queue {
                 Some(queue) if queue.is_continued_by(&loaded) => queue.renew(&loaded),
-                Some(_) | None => {
-                    if let Some(index) = index {
-                        self.dismiss(index);
-                    }
-                    self.load(loaded, None);
+                Some(queue) if queue.doing == Doing::Busy => {
+                    // nothing else may happen to the user until it is known what that comes to
+                    self.reloads.extend(index.map(|index| (index, loaded)));
                 }
+                Some(_) => self.reload(index, loaded),
+                None => self.load(loaded, None),
             }
         }
         for index in gone.into_values() {
@@ -224,6 +224,15 @@ impl Worker {
         }
     }
 
+    /// Has a queue go on as the topics have it.
+    fn reload(&mut self, index: Option<u32>, loaded: Loaded) {
+        let Some(index) = index else { return };
+        if let Some(queue) = self.queues.get_mut(index as usize).and_then(Option::as_mut) {
+            queue.reload(loaded, &self.outside.pace);
+            self.arm(index, Instant::now());
+        }
+    }
+
     /// Forgets a queue. The place of one with a step under way stays empty: its outcome comes there.
     fn dismiss(&mut self, index: u32) {
         self.wheel.disarm(index);
@@ -231,6 +240,7 @@ impl Worker {
             return;
         };
         self.by_user.remove(&queue.user);
+        self.reloads.remove(&index);
         // who waited for the step is told by the end of its channel that the outcome is not known
         self.waiting.remove(&index);
         if queue.doing != Doing::Busy {

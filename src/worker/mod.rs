@@ -73,6 +73,8 @@ pub struct Worker {
     turns: FuturesUnordered<Turn>,
     under_way: FuturesUnordered<Performing>,
     waiting: HashMap<u32, VecDeque<Command>>,
+    /// Users as the topics have them under a new grant, whose queues had something under way then.
+    reloads: HashMap<u32, Loaded>,
     commands: mpsc::Receiver<Command>,
     /// When this partition was granted and how many of its queues were not asked since.
     takeover: Option<(Instant, u64)>,
@@ -117,6 +119,7 @@ impl Worker {
             turns: FuturesUnordered::new(),
             under_way: FuturesUnordered::new(),
             waiting: HashMap::new(),
+            reloads: HashMap::new(),
             commands,
             takeover: Some((granted_at, 0)),
             due: Vec::new(),
@@ -316,14 +319,21 @@ impl Worker {
             return;
         };
         queue.doing = Doing::Idle;
-        if let Came::Replaced { cause, .. } = &done.came {
+        let came = match self.reloads.remove(&index) {
+            Some(loaded) => {
+                queue.reload(loaded, &self.outside.pace);
+                done.came.outlives_reload()
+            }
+            None => done.came,
+        };
+        if let Came::Replaced { cause, .. } = &came {
             self.outside.metrics.queue_death((*cause).into());
         }
-        if matches!(done.came, Came::Missed(_)) {
+        if matches!(came, Came::Missed(_)) {
             self.is_told();
         }
         let pace = self.pace();
-        let mut next = queue.settle(done.came, &pace);
+        let mut next = queue.settle(came, &pace);
         for came in done.meanwhile {
             if next != Next::Gone {
                 next = queue.settle(came, &pace);

@@ -206,6 +206,28 @@ pub(super) enum Came {
     Unchanged,
 }
 
+impl Came {
+    /// What is left of it when its queue was read from the topics anew meanwhile: what was asked was
+    /// asked, and what was published was published after that. Another owner's recovery is not undone.
+    pub(super) fn outlives_reload(self) -> Self {
+        match self {
+            Self::Asked { .. }
+            | Self::NotAsked
+            | Self::Missed(_)
+            | Self::Subscribed(_)
+            | Self::CredentialChanged(_)
+            | Self::Adopted { .. }
+            | Self::Removed => self,
+            Self::Replaced { .. }
+            | Self::Listed
+            | Self::Failed(_)
+            | Self::Unlisted(_)
+            | Self::NotSubscribed
+            | Self::Unchanged => Self::Unchanged,
+        }
+    }
+}
+
 /// A finished step.
 pub(super) struct Done {
     pub(super) index: u32,

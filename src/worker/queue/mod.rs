@@ -23,6 +23,9 @@ use crate::sabotage::{self, Guard};
 use crate::schedule::{Class, Pace, phase_of};
 use crate::subscription::Subscription;
 
+/// Empty answers in a row after which a queue is asked at keep-alive cadence, whatever the intervals.
+const QUIET: u8 = 32;
+
 /// A user as the topics have it.
 #[derive(Clone)]
 pub struct Loaded {
@@ -141,6 +144,8 @@ impl Queue {
         let active_for = pace.active_for.saturating_sub(Timestamp::now().since(sign));
         let mut queue = Self::new(&subscription, asked_at);
         queue.active_until = (!active_for.is_zero()).then(|| Instant::now() + active_for);
+        // one that was quiet goes on so: a restart of a million must not ask each a dozen times more
+        queue.empties = if active_for.is_zero() { QUIET } else { 0 };
         queue.queue = state.queue_id;
         queue.generation = state.generation;
         queue.owner_epoch = state.owner_epoch;
@@ -149,6 +154,20 @@ impl Queue {
         queue.suspect = suspect;
         queue.is_subscribing = false;
         queue
+    }
+
+    /// Goes on as the topics have it, which another owner may have written; but what a question here may
+    /// have removed is known here alone.
+    pub(super) fn reload(&mut self, loaded: Loaded, pace: &Pace) {
+        let mut known = Self::from_loaded(loaded, None, pace);
+        if known.subscription_id == self.subscription_id {
+            known.suspect = self.suspect.take().or(known.suspect);
+            if known.queue == self.queue {
+                known.asked = self.asked;
+                known.asked_at = known.asked_at.max(self.asked_at);
+            }
+        }
+        *self = known;
     }
 
     /// A user whose first PUT is under way.

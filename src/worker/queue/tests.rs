@@ -315,3 +315,38 @@ async fn an_active_queue_that_waits_is_owed_a_question_after_the_keep_alive_inte
     assert_eq!(at, Some(Instant::now() + PACE.urgent_after()));
     assert_eq!(queue.promoted_at(Class::Urgent, Instant::now(), &PACE), None);
 }
+
+/// A user as the topics have it, whose queue was answered so long ago.
+fn loaded(ago: Duration) -> Loaded {
+    let at = Timestamp::now().before(ago);
+    let subscription = Subscription { created_at: at, updated_at: at, ..subscription() };
+    let state = QueueState { asked_at: Some(at), ..QueueState::first(&subscription, 1, at) };
+    Loaded { subscription, state }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_queue_of_the_topics_is_asked_at_keep_alive_cadence_from_the_first_answer_on() {
+    for (ago, is_quiet) in [(600, true), (60, false)] {
+        let mut queue = Queue::from_loaded(loaded(Duration::from_secs(ago)), None, &PACE);
+        let Next::At(due) = queue.settle(asked(PollOutcome::Empty), &PACE) else { panic!() };
+        let is_slow = due >= Instant::now() + PACE.keep_alive / 2;
+        assert_eq!(is_slow, is_quiet, "asked {ago} s ago");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_read_anew_keeps_its_suspicion_and_takes_the_rest_from_the_topics() {
+    let mut queue = quiet();
+    let suspect = Suspect { since: Timestamp(7), due: Instant::now(), expected: None };
+    queue.suspect = Some(Box::new(suspect.clone()));
+    let mut known = loaded(Duration::from_secs(60));
+    known.state.queue_id = QueueId::from("q2");
+    known.state.generation = 2;
+    known.state.owner_epoch = 9;
+    queue.reload(known.clone(), &PACE);
+    assert_eq!(queue.suspect.as_deref(), Some(&suspect));
+    assert_eq!((queue.queue.as_str(), queue.generation, queue.owner_epoch), ("q2", 2, 9));
+    known.subscription.subscription_id = SubscriptionId::from("another wish");
+    queue.reload(known, &PACE);
+    assert_eq!(queue.suspect, None, "it was of the wish before");
+}
