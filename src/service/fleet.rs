@@ -410,7 +410,7 @@ impl Fleet {
         let required = self.outside.budget.required();
         let share = owned.len() as f64 / f64::from(self.partitions.max(1));
         let budget = f64::from(self.max_requests_per_second) * share;
-        metrics.budget(budget, required);
+        metrics.budget(self.outside.budget.throttled_to().unwrap_or(budget), required);
         let is_short = budget > 0.0 && required > budget;
         if is_short && !self.is_warned {
             tracing::warn!(

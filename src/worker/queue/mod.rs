@@ -81,6 +81,8 @@ pub(super) struct Queue {
     pub(super) asked: Option<Instant>,
     /// The same by the wall clock; after a restart what is known at least.
     asked_at: Timestamp,
+    /// The same; after a restart what is most likely.
+    asked_likely: Timestamp,
     pub(super) doing: Doing,
     owner_epoch: i64,
     active_until: Option<Instant>,
@@ -125,6 +127,9 @@ impl Queue {
         let sign = state.asked_at.unwrap_or_default().max(subscription.created_at);
         let active_for = pace.active_for.saturating_sub(Timestamp::now().since(sign));
         let mut queue = Self::new(&subscription, asked_at);
+        if let Some(until) = asked_until {
+            queue.asked_likely = pace.phase_before(until, queue.phase).max(known);
+        }
         queue.active_until = (!active_for.is_zero()).then(|| Instant::now() + active_for);
         queue.queue = state.queue_id;
         queue.generation = state.generation;
@@ -166,6 +171,7 @@ impl Queue {
             due: Instant::now(),
             asked: None,
             asked_at,
+            asked_likely: asked_at,
             doing: Doing::Idle,
             owner_epoch: 1,
             active_until: None,
@@ -394,7 +400,7 @@ impl Queue {
             }
             CallFault::Throttled { retry_after: None }
             | CallFault::Retry { .. }
-            | CallFault::Unusable { .. } => self.backoff(pace),
+            | CallFault::Unusable { .. } => self.backoff(now, pace),
         };
         if matches!(fault, CallFault::Unusable { .. }) {
             tracing::error!(user = %self.user, queue = %self.queue, %fault, "recovery does not get on");
