@@ -406,6 +406,61 @@ async fn a_storm_of_server_errors_over_all_users_costs_no_event_and_no_queue(
     assert_eq!(events.len(), 10 + 400);
 }
 
+/// Requests a second that are configured, and that the source takes for a while.
+const ALLOWED: f64 = 200.0;
+const TAKEN: u32 = 40;
+
+#[tokio::test]
+async fn a_source_that_throttles_is_asked_less_until_it_takes_more_and_no_queue_dies() {
+    let options = Options { queue_lifetime: Duration::from_secs(12), ..Options::default() };
+    let allowed = ALLOWED.to_string();
+    let settings = [
+        ("linxo.queue_lifetime", "\"12s\""),
+        ("linxo.max_requests_per_second", allowed.as_str()),
+        ("polling.keep_alive", "\"3s\""),
+        ("polling.active_for", "\"60s\""),
+        ("kafka.session_timeout", "\"3s\""),
+    ];
+    let stage = Stage::with("throttled", options, &settings).await;
+    let bridge = stage.bridge().await;
+    // quiet ones need 13 questions a second, the others would take 200
+    let users: Vec<String> = (0..40).map(|user| format!("user-{user}")).collect();
+    for user in &users {
+        bridge.put(user).await;
+        sync(&stage, user);
+    }
+    for user in &users[..20] {
+        hint(&bridge, user).await;
+    }
+    let budget = async || bridge.metric("linxo_bridge_request_budget_per_second").await;
+    assert_eq!(budget().await, ALLOWED);
+    assert!(!bridge.log().contains("throttles"), "{}", bridge.log());
+
+    let limit = Order::always(Fault::RateLimit { per_second: TAKEN });
+    stage.simulator.inflict(limit).unwrap();
+    until("the rate is lowered", async || budget().await < ALLOWED / 2.0).await;
+    // a while later it is near what is taken
+    let throttled = "linxo_bridge_polls_total{outcome=\"throttled\"}";
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (since, asked) = (Instant::now(), stage.simulator.stats().polls);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let asked = (stage.simulator.stats().polls - asked) as f64 / since.elapsed().as_secs_f64();
+    assert!(asked < 2.0 * f64::from(TAKEN), "{asked} questions a second where {TAKEN} are taken");
+    assert!(budget().await < ALLOWED / 2.0);
+    assert!(bridge.metric(throttled).await > 0.0);
+
+    stage.simulator.heal();
+    until("the rate is as before", async || budget().await == ALLOWED).await;
+    until("it is told", async || bridge.log().contains("throttles no longer")).await;
+    assert_eq!(bridge.log().matches("the source throttles, fewer questions").count(), 1);
+    for user in &users {
+        sync(&stage, user);
+    }
+    stage.all_published_once().await;
+    assert_eq!(stage.simulator.stats().deaths, 0);
+    assert_eq!(stage.read("linxo.gaps").await.len(), 0);
+}
+
 #[tokio::test]
 async fn the_shapes_of_version_3_are_understood() {
     let options = Options { version: Version::V3, ..Options::default() };

@@ -31,7 +31,7 @@ pub(super) enum Blow {
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum What {
-    /// This share of the requests meets it.
+    /// This share of the requests meets it; of a limit of rate, what exceeds so many a second.
     Source(FaultName, f64),
     /// This share of the queues dies at once.
     Expire(f64),
@@ -76,12 +76,13 @@ impl Kinds {
 }
 
 /// The faults of single requests that a random schedule draws from.
-const SOURCE: [FaultName; 21] = [
+const SOURCE: [FaultName; 22] = [
     FaultName::Unauthorized,
     FaultName::RevokeToken,
     FaultName::Forbidden,
     FaultName::KillQueue,
     FaultName::Throttle,
+    FaultName::RateLimit,
     FaultName::ServerError,
     FaultName::Slow,
     FaultName::Hang,
@@ -141,12 +142,17 @@ pub(super) fn random(seed: u64, span: Duration, kinds: Kinds) -> Vec<Planned> {
     planned
 }
 
-/// The largest share of requests that a random schedule has meet a fault.
+/// The most requests a second that a limit of rate lets pass in a random schedule: few enough to be
+/// felt in a run of the size that is usual.
+const FEW_A_SECOND: f64 = 200.0;
+
+/// The largest share of requests (or, of a limit of rate, the most of them a second) that a random schedule has meet a fault.
 fn most_of(name: FaultName) -> f64 {
     match name {
         // each costs a queue, or all the time that a request may take
         FaultName::KillQueue | FaultName::Hang | FaultName::Vanish | FaultName::Oversized => 0.05,
         FaultName::Location => 0.5,
+        FaultName::RateLimit => FEW_A_SECOND,
         FaultName::Unauthorized
         | FaultName::RevokeToken
         | FaultName::Forbidden
@@ -166,7 +172,8 @@ fn most_of(name: FaultName) -> f64 {
     }
 }
 
-/// A schedule as a file has it: `AT NAME [SHARE] [for DURATION]` in each line, `#` for remarks.
+/// A schedule as a file has it: `AT NAME [SHARE] [for DURATION]` in each line, `#` for remarks. In
+/// place of a share `rate_limit` has the requests a second that are let pass.
 pub(super) fn written(text: &str) -> Result<Vec<Planned>, String> {
     let mut planned = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -201,6 +208,9 @@ fn of_line(line: &str) -> Result<Planned, String> {
         (Some(word), _) => return Err(format!("{word:?} is not understood, write for 2s")),
     };
     let what = match (what_of(name)?, share) {
+        (What::Source(FaultName::RateLimit, _), share) => {
+            What::Source(FaultName::RateLimit, per_second(share.unwrap_or_default())?)
+        }
         (What::Source(name, _), Some(share)) => What::Source(name, share_of(share)?),
         (What::Expire(_), Some(share)) => What::Expire(share_of(share)?),
         (What::Bridge(_) | What::Unreachable, Some(share)) => {
@@ -215,6 +225,10 @@ fn of_line(line: &str) -> Result<Planned, String> {
 pub(super) fn standing(text: &str, span: Duration) -> Result<Planned, String> {
     let (name, share) = text.split_once(':').unwrap_or((text, "1"));
     match what_of(name)? {
+        What::Source(FaultName::RateLimit, _) => {
+            let what = What::Source(FaultName::RateLimit, per_second(share)?);
+            Ok(Planned { at: Duration::ZERO, lasts: span, what })
+        }
         What::Source(name, _) => {
             let what = What::Source(name, share_of(share)?);
             Ok(Planned { at: Duration::ZERO, lasts: span, what })
@@ -240,6 +254,12 @@ fn what_of(name: &str) -> Result<What, String> {
             What::Source(name, 1.0)
         }
     })
+}
+
+fn per_second(text: &str) -> Result<f64, String> {
+    let rate: Option<u32> = text.parse().ok();
+    rate.map(f64::from)
+        .ok_or_else(|| format!("{text:?} is no number of requests a second, write rate_limit 100"))
 }
 
 fn share_of(text: &str) -> Result<f64, String> {
@@ -318,7 +338,8 @@ mod tests {
 
     #[test]
     fn a_schedule_can_be_written_down() {
-        let text = "# first\n5s kill for 1s # then\n2s cut 0.3 for 3s\n\n7s hang\n8s expire 0.5\n";
+        let text = "# first\n5s kill for 1s # then\n2s cut 0.3 for 3s\n\n7s hang\n8s expire 0.5\n\
+                    9s rate_limit 40 for 2s";
         let planned = written(text).unwrap();
         let shown: Vec<String> = planned.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -327,7 +348,8 @@ mod tests {
                 "2s cut 0.30 for 3s",
                 "5s kill for 1s",
                 "7s hang 1.00 for 1s",
-                "8s expire 0.50 for 1s"
+                "8s expire 0.50 for 1s",
+                "9s rate_limit 40.00 for 2s"
             ]
         );
     }
@@ -341,6 +363,8 @@ mod tests {
             ("1s cut 3", "line 1: \"3\" is no share"),
             ("1s cut 0.1 until 2s", "line 1: \"until\" is not understood"),
             ("1s kill 0.5", "line 1: kill takes no share"),
+            ("1s rate_limit for 2s", "line 1: \"\" is no number of requests a second"),
+            ("1s rate_limit 0.5", "line 1: \"0.5\" is no number of requests a second"),
         ] {
             let told = written(text).unwrap_err();
             assert!(told.starts_with(wrong), "{told}");

@@ -93,6 +93,12 @@ fn longest_pause(config: &Config, stats: &Stats, ledger: &Ledger, done: &[Done])
     if !stats.faults.is_empty() {
         bound += config.linxo.request_timeout;
     }
+    let is_throttling =
+        |name: &FaultName| matches!(name, FaultName::Throttle | FaultName::RateLimit);
+    if stats.faults.keys().any(is_throttling) {
+        // the bridge asks less then, and each queue as it becomes urgent
+        bound += config.linxo.queue_lifetime / 3;
+    }
     let away = done.iter().filter(|done| done.bridge.is_some());
     if let Some(longest) = away.map(|done| done.until.saturating_sub(done.at)).max() {
         let session = config.kafka.session_timeout.unwrap_or(Duration::from_secs(45));

@@ -6,7 +6,8 @@
 
 use crate::simulator::{Fault, FaultName, LocationForm, Order};
 
-/// The order that has a share of the requests meet a fault.
+/// The order that has a share of the requests meet a fault; of a limit of rate, those above so many a
+/// second.
 pub(super) fn order(name: FaultName, share: f64, oversized: u64) -> Order {
     let fault = match name {
         FaultName::Unauthorized => Fault::Unauthorized,
@@ -14,6 +15,9 @@ pub(super) fn order(name: FaultName, share: f64, oversized: u64) -> Order {
         FaultName::Forbidden => Fault::Forbidden,
         FaultName::KillQueue => Fault::KillQueue,
         FaultName::Throttle => Fault::Throttle { retry_after: Some(1) },
+        FaultName::RateLimit => {
+            return Order::always(Fault::RateLimit { per_second: share.round() as u32 });
+        }
         FaultName::ServerError => Fault::ServerError { status: 503 },
         FaultName::Slow => Fault::Slow { over_ms: 500 },
         FaultName::Hang => Fault::Hang,

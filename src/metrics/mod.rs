@@ -151,7 +151,7 @@ impl Metrics {
             token_requests: make.counters("token_requests_total", "Requests to the token endpoint, by what became of them.")?,
             users_blocked: make.gauge("users_blocked", "Users whose credential was refused.")?,
             registry_requests: make.counters("registry_requests_total", "Requests to the Schema Registry, by what became of them.")?,
-            budget: make.gauge("request_budget_per_second", "Requests to Linxo this instance may send each second; 0 when there is no limit.")?,
+            budget: make.gauge("request_budget_per_second", "Requests to Linxo this instance may send each second, less while Linxo throttles; 0 when there is no limit.")?,
             budget_required: make.gauge("request_budget_required_per_second", "Requests to Linxo this instance needs each second.")?,
             registry,
         })

@@ -112,6 +112,7 @@ fn may_cost_an_answer(name: FaultName) -> bool {
             | FaultName::Forbidden
             | FaultName::KillQueue
             | FaultName::Throttle
+            | FaultName::RateLimit
             | FaultName::ServerError
             | FaultName::Location
             | FaultName::EmptyList

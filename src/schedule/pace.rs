@@ -81,6 +81,12 @@ impl Pace {
         Duration::from_millis(if ahead == 0 { interval } else { ahead })
     }
 
+    /// The last moment of the phase that was not after `until`: when a quiet queue was asked, if it
+    /// was asked in turn until then.
+    pub fn phase_before(&self, until: Timestamp, phase: u64) -> Timestamp {
+        until.before(self.keep_alive - self.until_phase(until, phase))
+    }
+
     /// Whether the phase had a moment after `since` and not after `now`: a queue whose turn came
     /// while nobody was asking has to be asked at once.
     pub fn was_missed(&self, since: Timestamp, now: Timestamp, phase: u64) -> bool {
@@ -178,6 +184,14 @@ mod tests {
         assert!(PACE.was_missed(at(10), at(100), phase));
         assert!(!PACE.was_missed(at(110), at(390), phase));
         assert!(PACE.was_missed(at(110), at(400), phase));
+    }
+
+    #[test]
+    fn the_last_moment_of_a_phase_is_at_most_an_interval_ago() {
+        let at = |secs: i64| Timestamp(300_000_000 + secs * 1000);
+        assert_eq!(PACE.phase_before(at(100), 100_000), at(100));
+        assert_eq!(PACE.phase_before(at(101), 100_000), at(100));
+        assert_eq!(PACE.phase_before(at(99), 100_000), at(-200));
     }
 
     #[test]

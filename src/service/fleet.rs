@@ -361,7 +361,7 @@ impl Fleet {
         let (orders, ordered) = watch::channel(Order::Work);
         let mut worker = Worker::new(partition, granted_at, Arc::clone(&self.outside), received);
         let users = loaded.users.len();
-        worker.load_all(loaded.users, loaded.asked_until);
+        worker.load(loaded.users, loaded.asked_until);
         self.absent.wait_for(partition, loaded.owing);
         let task = tokio::spawn(worker.run(ordered));
         self.directory.enter(partition, commands.clone());
@@ -495,7 +495,7 @@ impl Fleet {
         let required = self.outside.budget.required();
         let share = owned.len() as f64 / f64::from(self.partitions.max(1));
         let budget = f64::from(self.max_requests_per_second) * share;
-        metrics.budget(budget, required);
+        metrics.budget(self.outside.budget.throttled_to().unwrap_or(budget), required);
         let is_short = budget > 0.0 && required > budget;
         if is_short && !self.is_warned {
             tracing::warn!(

@@ -121,7 +121,9 @@ pub async fn serve(
     let ownership = Arc::new(Ownership::default());
     let clients = Clients::new(&config.kafka);
     let topics = Topics::new(&config.topics.prefix, &config.topics.actions);
-    let budget = Budget::new(config.polling.max_in_flight);
+    // what a throttling source took of the rate is back long before a queue has missed its life
+    let recovery = config.polling.keep_alive / 5;
+    let budget = Budget::new(config.polling.max_in_flight, recovery);
     let source = source(&config, {
         let (metrics, budget) = (Arc::clone(&metrics), budget.clone());
         Arc::new(move |news| match news {

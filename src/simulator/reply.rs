@@ -49,6 +49,10 @@ impl Refusal {
                 retry_after: *retry_after,
                 ..Self::new(429, "TOO_MANY_REQUESTS", "too many requests, come back later")
             }),
+            Fault::RateLimit { .. } => Some(Self {
+                retry_after: Some(1),
+                ..Self::new(429, "TOO_MANY_REQUESTS", "too many requests in this second")
+            }),
             Fault::ServerError { status } => {
                 Some(Self::new(*status, "INTERNAL_ERROR", "something went wrong on our side"))
             }

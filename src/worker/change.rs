@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::outside::{Outside, bearer};
-use super::question::ask_with;
+use super::question::{ask_with, note};
 use super::step::{Came, HeldCredential, Question, Suspicion};
 use crate::admin::{CredentialKind, PutDone, Unserved};
 use crate::credential::Credential;
@@ -41,8 +41,11 @@ pub(super) async fn subscribe(
     let queue = match adopt {
         Some(queue) => queue,
         None => {
-            let slot = outside.budget.take(Class::Urgent).await;
+            let mut slot = outside.budget.take(Class::Urgent).await.ok();
             let subscribed = outside.source.subscribe(&of.user, bearer(credential)).await;
+            if let Err(fault) = &subscribed {
+                note(fault, &mut slot);
+            }
             drop(slot);
             subscribed.map_err(unserved)?
         }

@@ -213,7 +213,7 @@ impl Worker {
                     self.reloads.extend(index.map(|index| (index, loaded)));
                 }
                 Some(_) => self.reload(index, loaded),
-                None => self.load(loaded, None),
+                None => self.load(vec![loaded], None),
             }
         }
         for index in gone.into_values() {

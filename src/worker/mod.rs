@@ -7,6 +7,8 @@
 //! - nothing is asked once a stop was requested, and what is under way is finished;
 //! - nothing is asked whose answer could not be kept; while room is short, those are asked that
 //!   would die else;
+//! - while budget is short, of those in danger the one nearest to its death is asked first, and those
+//!   that cannot be saved after all that can;
 //! - while publishing is held up, or the group unsure, queues are asked at keep-alive cadence.
 //!
 //! Knows nothing of: Kafka, Avro, HTTP servers. `question` says how each step talks to the source,
@@ -36,11 +38,11 @@ pub use command::Command;
 pub use outside::Outside;
 pub use queue::Loaded;
 
-use crate::budget::Slot;
+use crate::budget::{Required, Slot};
 use crate::ids::{Timestamp, UserId};
 use crate::journal::Stock;
 use crate::metrics::Census;
-use crate::schedule::{Class, Pace, Wheel};
+use crate::schedule::{Class, Pace, Ready, Wheel};
 use queue::{Doing, Next, Queue};
 use step::{Came, Done, Step};
 use telling::Telling;
@@ -67,7 +69,7 @@ pub struct Worker {
     by_user: BTreeMap<UserId, u32>,
     wheel: Wheel,
     /// Who is due and waits for budget, by class. May name queues that wait no longer.
-    ready: [VecDeque<u32>; Class::ALL.len()],
+    ready: Ready,
     /// How many turns the budget was asked for and has not given.
     turns_asked: [usize; Class::ALL.len()],
     turns: FuturesUnordered<Turn>,
@@ -114,7 +116,7 @@ impl Worker {
             queues: Vec::new(),
             vacant: Vec::new(),
             by_user: BTreeMap::new(),
-            ready: Default::default(),
+            ready: Ready::default(),
             turns_asked: Default::default(),
             turns: FuturesUnordered::new(),
             under_way: FuturesUnordered::new(),
@@ -130,21 +132,20 @@ impl Worker {
     }
 
     /// Takes over users as the topics have them, those nearest to the death of their queues first.
-    pub fn load_all(&mut self, users: Vec<Loaded>, asked_until: Option<Timestamp>) {
-        let mut users = users;
+    /// `asked_until` is when somebody surely still asked in turn; queues whose turn came after that
+    /// are asked at once, and so are those of which a synchronization or a recovery may be under way.
+    pub fn load(&mut self, users: Vec<Loaded>, asked_until: Option<Timestamp>) {
         let pace = self.outside.pace;
-        users.sort_by_cached_key(|user| Queue::turn(user, asked_until, &pace));
-        for user in users {
-            self.load(user, asked_until);
+        let queue_of = |loaded| Queue::from_loaded(loaded, asked_until, &pace);
+        let mut queues: Vec<Queue> = users.into_iter().map(queue_of).collect();
+        queues.sort_by_key(|queue| queue.asked_likely);
+        for queue in queues {
+            self.take_over(queue, asked_until);
         }
     }
 
-    /// Takes over a user as the topics have it. `asked_until` is when somebody surely still asked
-    /// in turn; queues whose turn came after that are asked at once, and so are those of which a
-    /// synchronization or a recovery may be under way.
-    fn load(&mut self, loaded: Loaded, asked_until: Option<Timestamp>) {
+    fn take_over(&mut self, queue: Queue, asked_until: Option<Timestamp>) {
         let now = Timestamp::now();
-        let queue = Queue::from_loaded(loaded, asked_until, &self.outside.pace);
         let pause = match asked_until {
             _ if queue.is_pressing() => Duration::ZERO,
             Some(since) if !self.outside.pace.was_missed(since, now, queue.phase) => {
@@ -198,7 +199,7 @@ impl Worker {
             self.settle(done);
         }
         self.outside.metrics.census(self.partition, None);
-        self.outside.budget.require(self.partition, 0.0);
+        self.outside.budget.require(self.partition, Required::default());
         self.outside.pulse.forget(self.partition);
     }
 
@@ -246,7 +247,8 @@ impl Worker {
                 return;
             }
             queue.doing = Doing::Waiting(class);
-            self.ready[class.place()].push_back(index);
+            let dies_at = now + queue.likely_headroom(now, &self.outside.pace);
+            self.ready.push(class, index, dies_at);
         }
         if let Some(at) = queue.promoted_at(class, now, &self.outside.pace) {
             self.wheel.arm(index, at.max(now + Duration::from_millis(1)));
@@ -257,7 +259,7 @@ impl Worker {
     /// Has the budget see what waits, as it can only weigh those that ask.
     fn ask_for_turns(&mut self, class: Class) {
         let place = class.place();
-        while self.turns_asked[place] < self.ready[place].len().min(MAX_TURNS) {
+        while self.turns_asked[place] < self.ready.len(class).min(MAX_TURNS) {
             self.turns_asked[place] += 1;
             let turn = self.outside.budget.take(class);
             self.turns.push(Box::pin(async move { (class, turn.await.ok()) }));
@@ -267,8 +269,9 @@ impl Worker {
     fn take_turn(&mut self, class: Class, slot: Option<Slot>) {
         self.turns_asked[class.place()] -= 1;
         let Some(slot) = slot else { return };
+        let answered = Instant::now() + slot.reach();
         let waiting = loop {
-            let Some(index) = self.ready[class.place()].pop_front() else { break None };
+            let Some(index) = self.ready.pop(class, answered) else { break None };
             let queue = self.queues.get(index as usize).and_then(Option::as_ref);
             if queue.is_some_and(|queue| queue.doing == Doing::Waiting(class)) {
                 break Some(index);
@@ -425,7 +428,7 @@ impl Worker {
         let (now, wall) = (Instant::now(), Timestamp::now());
         let mut census = Census::default();
         let tokens = self.outside.source.token_pace();
-        let mut required = 0.0;
+        let mut required = Required::default();
         let mut asked_until = now;
         for queue in self.queues.iter().flatten() {
             if matches!(queue.doing, Doing::Waiting(_)) {
@@ -435,7 +438,8 @@ impl Worker {
                 asked_until = asked_until.min(until);
             }
             queue.count(&mut census, now, wall, &self.outside.pace);
-            required += queue.required_rate(now, &self.outside.pace, &tokens);
+            required.per_second += queue.required_rate(now, &self.outside.pace, &tokens);
+            required.vital += queue.vital_rate(&self.outside.pace);
         }
         self.outside.budget.require(self.partition, required);
         self.outside.metrics.census(self.partition, Some(census));

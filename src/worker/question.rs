@@ -54,6 +54,9 @@ pub(super) async fn ask_with(
         Err(refused) => Asked::Unauthorized(refused),
     };
     sabotage::pass(CrashPoint::AfterGet);
+    if let (Asked::Throttled { retry_after }, Some(slot)) = (&asked, &mut slot) {
+        slot.throttled(*retry_after);
+    }
     let outcome = asked.outcome();
     outside.metrics.poll_finished(outcome, started.elapsed());
     let Some(heard) = Heard::of(question, started_at, asked) else {
@@ -188,12 +191,19 @@ fn judge(question: &Question, suspect: &Suspect, next_id: Option<u64>) -> Option
     is_due.then(|| Change::Missed(question.lost(Cause::AnswerLost, Certainty::Possible)))
 }
 
+/// Has the budget learn that a call met a source that is asked too much.
+pub(super) fn note(fault: &CallFault, slot: &mut Option<Slot>) {
+    if let (CallFault::Throttled { retry_after }, Some(slot)) = (fault, slot) {
+        slot.throttled(*retry_after);
+    }
+}
+
 pub(super) async fn replace(
     outside: &Outside,
     of: RowOf,
     credential: &HeldCredential,
     mut lost: Lost,
-    slot: Option<Slot>,
+    mut slot: Option<Slot>,
 ) -> Came {
     let opened = match outside.open(&of.user, credential) {
         Ok(opened) => opened,
@@ -202,7 +212,10 @@ pub(super) async fn replace(
     let subscribed = outside.source.subscribe(&of.user, bearer(&opened)).await;
     let queue = match subscribed {
         Ok(queue) => queue,
-        Err(fault) => return Came::Failed(fault),
+        Err(fault) => {
+            note(&fault, &mut slot);
+            return Came::Failed(fault);
+        }
     };
     lost.to = Timestamp::now();
     let (gap, cause) = (lost.gap_id.clone(), lost.cause);
@@ -216,7 +229,7 @@ pub(super) async fn list(
     of: RowOf,
     credential: &HeldCredential,
     (gap, queue, generation): (GapId, QueueId, i32),
-    slot: Option<Slot>,
+    mut slot: Option<Slot>,
 ) -> Came {
     let opened = match outside.open(&of.user, credential) {
         Ok(opened) => opened,
@@ -226,7 +239,10 @@ pub(super) async fn list(
     let listed = outside.source.connections(&of.user, bearer(&opened), &outside.room).await;
     let body = match listed {
         Ok(body) => body.into_bytes(),
-        Err(fault) => return Came::Unlisted(fault),
+        Err(fault) => {
+            note(&fault, &mut slot);
+            return Came::Unlisted(fault);
+        }
     };
     if event::decode_connections(&body).is_err() {
         let what = "the listing of connections is no json list".to_owned();

@@ -36,7 +36,7 @@ impl World {
         if let Some(user) = user {
             self.token_is_asked(user);
         }
-        let fault = self.faults.draw(&Request::of(RequestKind::Token, user));
+        let fault = self.faults.draw(&Request::of(RequestKind::Token, user), now);
         let unauthorized = if names_user { Refusal::NO_GRANT } else { Refusal::NO_CLIENT };
         let refusal = fault.as_ref().and_then(|fault| Refusal::of_fault(fault, unauthorized));
         let bearer = match refusal {

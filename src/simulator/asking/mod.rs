@@ -73,7 +73,7 @@ impl World {
             Some((is_own, request))
         });
         let request = own.map_or(Request::of(RequestKind::Ask, user), |(_, request)| request);
-        let fault = self.faults.draw(&request);
+        let fault = self.faults.draw(&request, now);
         if let Some(refusal) = self.error_head(fault.as_ref(), caller) {
             return Reply::Refused(refusal);
         }
@@ -170,7 +170,7 @@ impl World {
             }
             (None, _) => return Err(Refusal::NO_SUCH_USER),
         };
-        let fault = self.faults.draw(&Request::of(kind, Some(user)));
+        let fault = self.faults.draw(&Request::of(kind, Some(user)), now);
         match self.error_head(fault.as_ref(), caller) {
             Some(refusal) => Err(refusal),
             None => Ok((user, fault)),

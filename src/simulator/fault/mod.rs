@@ -12,6 +12,7 @@
 //! | `forbidden` | L3 | all | 403 | stay | not reset |
 //! | `kill_queue` | L4 | ask | 404 or 410, the queue is dead from now on | die with it | - |
 //! | `throttle` | L5 | all | 429, with `Retry-After` in seconds or without | stay | not reset |
+//! | `rate_limit` | L5 | all, those above so many a second | 429, `Retry-After: 1` | stay | not reset |
 //! | `server_error` | L6 | all | 5xx | stay | not reset |
 //! | `slow` | L7 | all but subscribe | 200, the body in drops over a time | handed out; lost when the client leaves first | reset |
 //! | `hang` | L7 | all but subscribe | 200 and a length, then nothing until the client leaves | lost | reset |
@@ -108,6 +109,8 @@ pub enum Fault {
         #[serde(default)]
         retry_after: Option<u64>,
     },
+    /// 429 to whatever exceeds so many requests in a second; an order of its own kind, without a share.
+    RateLimit { per_second: u32 },
     /// An answer of this status, 500 to 599.
     ServerError { status: u16 },
     /// The body takes so many milliseconds.
@@ -156,6 +159,7 @@ pub enum FaultName {
     Forbidden,
     KillQueue,
     Throttle,
+    RateLimit,
     ServerError,
     Slow,
     Hang,
@@ -183,6 +187,7 @@ impl Fault {
             Self::Forbidden => FaultName::Forbidden,
             Self::KillQueue => FaultName::KillQueue,
             Self::Throttle { .. } => FaultName::Throttle,
+            Self::RateLimit { .. } => FaultName::RateLimit,
             Self::ServerError { .. } => FaultName::ServerError,
             Self::Slow { .. } => FaultName::Slow,
             Self::Hang => FaultName::Hang,
@@ -208,6 +213,7 @@ impl Fault {
             Self::Unauthorized
             | Self::Forbidden
             | Self::Throttle { .. }
+            | Self::RateLimit { .. }
             | Self::ServerError { .. }
             | Self::Reset
             | Self::Vanish => true,
@@ -237,6 +243,7 @@ impl Fault {
                 | Self::RevokeToken
                 | Self::Forbidden
                 | Self::Throttle { .. }
+                | Self::RateLimit { .. }
                 | Self::ServerError { .. }
         )
     }

@@ -84,6 +84,11 @@ impl Order {
         {
             return wrong("rate must be 0 to 1");
         }
+        if matches!(self.fault, Fault::RateLimit { .. })
+            && (self.rate.is_some() || self.times.is_some())
+        {
+            return wrong("rate_limit meets what is too much, and takes neither rate nor times");
+        }
         if self.on.iter().any(|kind| !self.fault.fits(*kind)) {
             return wrong("this fault cannot meet a request named in `on`");
         }
@@ -129,6 +134,23 @@ impl Request {
 struct Standing {
     order: Order,
     left: Option<u32>,
+    /// Of a limit of rate: the second that is counted, and the requests in it.
+    counted: (u64, u32),
+}
+
+impl Standing {
+    /// Whether a request of `now` is one too many; counted when it is not.
+    fn is_exceeded(&mut self, now: u64) -> bool {
+        let Fault::RateLimit { per_second } = self.order.fault else { return true };
+        if self.counted.0 != now / 1000 {
+            self.counted = (now / 1000, 0);
+        }
+        let is_exceeded = self.counted.1 >= per_second;
+        if !is_exceeded {
+            self.counted.1 += 1;
+        }
+        is_exceeded
+    }
 }
 
 /// The orders that stand.
@@ -163,7 +185,7 @@ impl Faults {
         if orders.len() >= MOST_ORDERS {
             return Err(Error::BadOrder(format!("{MOST_ORDERS} orders stand already; heal first")));
         }
-        orders.push(Standing { left: order.times, order });
+        orders.push(Standing { left: order.times, order, counted: (0, 0) });
         Ok(())
     }
 
@@ -173,8 +195,8 @@ impl Faults {
         self.of_all.clear();
     }
 
-    /// The fault that this request meets.
-    pub(in crate::simulator) fn draw(&mut self, request: &Request) -> Option<Fault> {
+    /// The fault that this request of `now` meets, in milliseconds.
+    pub(in crate::simulator) fn draw(&mut self, request: &Request, now: u64) -> Option<Fault> {
         if self.of_all.is_empty() && self.of_user.is_empty() {
             return None;
         }
@@ -182,13 +204,13 @@ impl Faults {
         if let Some(user) = request.user
             && let Some(orders) = self.of_user.get_mut(&user)
         {
-            found = Self::first(orders, request, self.names, &mut self.draws);
+            found = Self::first(orders, request, now, self.names, &mut self.draws);
             if orders.is_empty() {
                 self.of_user.remove(&user);
             }
         }
         if found.is_none() {
-            found = Self::first(&mut self.of_all, request, self.names, &mut self.draws);
+            found = Self::first(&mut self.of_all, request, now, self.names, &mut self.draws);
         }
         if let Some(fault) = &found {
             *self.met.entry(fault.name()).or_default() += 1;
@@ -205,16 +227,18 @@ impl Faults {
     fn first(
         orders: &mut Vec<Standing>,
         request: &Request,
+        now: u64,
         names: Names,
         draws: &mut u64,
     ) -> Option<Fault> {
-        let place = orders.iter().position(|standing| {
+        let place = orders.iter_mut().position(|standing| {
             standing.left != Some(0)
                 && standing.order.meets(request)
                 && standing.order.rate.is_none_or(|rate| {
                     *draws += 1;
                     names.draw(*draws) < rate
                 })
+                && standing.is_exceeded(now)
         })?;
         let standing = &mut orders[place];
         let fault = standing.order.fault.clone();

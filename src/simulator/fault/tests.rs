@@ -18,13 +18,13 @@ fn orders_are_used_up_one_after_the_other_and_healing_forgets_them() {
     faults.add(Order::next(2, Fault::Forbidden), Some(5)).unwrap();
     faults.add(Order::next(1, Fault::Cut), Some(5)).unwrap();
     faults.add(Order::always(Fault::Hang), None).unwrap();
-    assert_eq!(faults.draw(&ask(5)), Some(Fault::Forbidden));
-    assert_eq!(faults.draw(&ask(6)), Some(Fault::Hang));
-    assert_eq!(faults.draw(&ask(5)), Some(Fault::Forbidden));
-    assert_eq!(faults.draw(&ask(5)), Some(Fault::Cut));
-    assert_eq!(faults.draw(&ask(5)), Some(Fault::Hang));
+    assert_eq!(faults.draw(&ask(5), 0), Some(Fault::Forbidden));
+    assert_eq!(faults.draw(&ask(6), 0), Some(Fault::Hang));
+    assert_eq!(faults.draw(&ask(5), 0), Some(Fault::Forbidden));
+    assert_eq!(faults.draw(&ask(5), 0), Some(Fault::Cut));
+    assert_eq!(faults.draw(&ask(5), 0), Some(Fault::Hang));
     faults.heal();
-    assert_eq!(faults.draw(&ask(5)), None);
+    assert_eq!(faults.draw(&ask(5), 0), None);
     assert_eq!(faults.met[&FaultName::Forbidden], 2);
 }
 
@@ -32,18 +32,28 @@ fn orders_are_used_up_one_after_the_other_and_healing_forgets_them() {
 fn a_fault_waits_for_a_request_that_it_fits() {
     let mut faults = Faults::new(Names::new(1));
     faults.add(Order::next(1, Fault::Cut).with_events(), None).unwrap();
-    assert_eq!(faults.draw(&ask(1)), None);
-    assert_eq!(faults.draw(&Request { live_queue: false, ..ask(1) }), None);
-    assert_eq!(faults.draw(&Request { kind: RequestKind::Subscribe, ..ask(1) }), None);
-    assert_eq!(faults.draw(&Request { events_wait: true, ..ask(1) }), Some(Fault::Cut));
+    assert_eq!(faults.draw(&ask(1), 0), None);
+    assert_eq!(faults.draw(&Request { live_queue: false, ..ask(1) }, 0), None);
+    assert_eq!(faults.draw(&Request { kind: RequestKind::Subscribe, ..ask(1) }, 0), None);
+    assert_eq!(faults.draw(&Request { events_wait: true, ..ask(1) }, 0), Some(Fault::Cut));
 }
 
 #[test]
 fn a_share_of_the_requests_meets_a_fault_by_rate() {
     let mut faults = Faults::new(Names::new(3));
     faults.add(Order::share(0.25, Fault::Forbidden), None).unwrap();
-    let met = (0..10_000).filter(|user| faults.draw(&ask(*user)).is_some()).count();
+    let met = (0..10_000).filter(|user| faults.draw(&ask(*user), 0).is_some()).count();
     assert!((2_300..2_700).contains(&met), "{met}");
+}
+
+#[test]
+fn a_limit_of_rate_refuses_what_is_too_much_in_each_second() {
+    let mut faults = Faults::new(Names::new(1));
+    faults.add(Order::always(Fault::RateLimit { per_second: 2 }), None).unwrap();
+    let mut refused = |now| faults.draw(&ask(1), now).is_some();
+    assert_eq!([0, 500, 999, 999].map(&mut refused), [false, false, true, true]);
+    assert_eq!([1000, 1001, 1002].map(&mut refused), [false, false, true]);
+    assert!(Order::share(0.5, Fault::RateLimit { per_second: 2 }).check().is_err());
 }
 
 #[test]

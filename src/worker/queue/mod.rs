@@ -84,6 +84,8 @@ pub(super) struct Queue {
     pub(super) asked: Option<Instant>,
     /// The same by the wall clock; after a restart what is known at least.
     asked_at: Timestamp,
+    /// The same; after a restart what is most likely.
+    pub(super) asked_likely: Timestamp,
     pub(super) doing: Doing,
     owner_epoch: i64,
     active_until: Option<Instant>,
@@ -103,29 +105,13 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// When a user of the topics was surely asked: one keep-alive interval ahead of `asked_until`, or
-    /// when the state was written.
-    pub(super) fn known_asked_at(
-        loaded: &Loaded,
-        asked_until: Option<Timestamp>,
-        pace: &Pace,
-    ) -> Timestamp {
-        let known = loaded.state.asked_at.unwrap_or(loaded.subscription.created_at);
-        asked_until.map_or(known, |until| known.max(until.before(pace.keep_alive)))
-    }
-
-    /// When a user's turn came after it was surely asked; who was asked first comes first.
-    pub(super) fn turn(loaded: &Loaded, asked_until: Option<Timestamp>, pace: &Pace) -> u64 {
-        let known = Self::known_asked_at(loaded, asked_until, pace);
-        let phase = phase_of(&loaded.subscription.user_id);
-        let turn = pace.until_phase(known, phase).as_millis();
-        u64::try_from(known.0).unwrap_or(0) + u64::try_from(turn).unwrap_or(u64::MAX / 2)
-    }
-
-    /// A user of the topics; when it was asked last is known at least.
+    /// A user of the topics. After a restart nobody knows when it was asked last: not before one
+    /// keep-alive interval ahead of `asked_until`, nor before the state was written.
     pub(super) fn from_loaded(loaded: Loaded, asked_until: Option<Timestamp>, pace: &Pace) -> Self {
-        let asked_at = Self::known_asked_at(&loaded, asked_until, pace);
         let Loaded { subscription, state } = loaded;
+        let known = state.asked_at.unwrap_or(subscription.created_at);
+        let least = asked_until.map(|until| until.before(pace.keep_alive));
+        let asked_at = least.map_or(known, |least| least.max(known));
         let need = match state.recovery {
             Some(_) => Need::listing(Instant::now()),
             None => Need::Nothing,
@@ -143,6 +129,9 @@ impl Queue {
         let sign = state.asked_at.unwrap_or_default().max(subscription.created_at);
         let active_for = pace.active_for.saturating_sub(Timestamp::now().since(sign));
         let mut queue = Self::new(&subscription, asked_at);
+        if let Some(until) = asked_until {
+            queue.asked_likely = pace.phase_before(until, queue.phase).max(known);
+        }
         queue.active_until = (!active_for.is_zero()).then(|| Instant::now() + active_for);
         // one that was quiet goes on so: a restart of a million must not ask each a dozen times more
         queue.empties = if active_for.is_zero() { QUIET } else { 0 };
@@ -200,6 +189,7 @@ impl Queue {
             due: Instant::now(),
             asked: None,
             asked_at,
+            asked_likely: asked_at,
             doing: Doing::Idle,
             owner_epoch: 1,
             active_until: None,
@@ -430,7 +420,7 @@ impl Queue {
             }
             CallFault::Throttled { retry_after: None }
             | CallFault::Retry { .. }
-            | CallFault::Unusable { .. } => self.backoff(pace),
+            | CallFault::Unusable { .. } => self.backoff(now, pace),
         };
         if matches!(fault, CallFault::Unusable { .. }) {
             tracing::error!(user = %self.user, queue = %self.queue, %fault, "recovery does not get on");

@@ -50,6 +50,13 @@ impl Queue {
         }
     }
 
+    /// Questions per second that keep this queue alive, when it is asked only as it becomes urgent;
+    /// none for one whose credential is refused.
+    pub(in crate::worker) fn vital_rate(&self, pace: &Pace) -> f64 {
+        let is_blocked = self.condition() == QueueCondition::Blocked;
+        if is_blocked { 0.0 } else { 1.0 / pace.urgent_after().as_secs_f64().max(0.001) }
+    }
+
     /// What the admin API shows.
     pub(in crate::worker) fn view(
         &self,

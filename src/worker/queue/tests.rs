@@ -157,6 +157,33 @@ async fn a_pause_that_the_source_asks_for_is_kept_until_the_queue_is_in_danger()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_queue_in_danger_is_tried_more_often_the_nearer_its_death_is() {
+    let mut queue = quiet();
+    queue.settle(asked(PollOutcome::Empty), &PACE);
+    for _ in 0..10 {
+        queue.settle(asked(PollOutcome::Throttled), &PACE);
+    }
+    let since = Instant::now();
+    let mut pauses = Vec::new();
+    for age in [400, 600, 840, 892, 899, 905] {
+        tokio::time::advance(Duration::from_secs(age) - since.elapsed()).await;
+        let throttled = Came::Asked {
+            outcome: PollOutcome::Throttled,
+            started: Instant::now(),
+            started_at: Timestamp::now(),
+            retry_after: Some(Duration::from_secs(7200)),
+            listing: None,
+            sign: None,
+            suspicion: Suspicion::Same,
+            refused: None,
+        };
+        pauses.push(pause(queue.settle(throttled, &PACE)).as_millis());
+    }
+    // urgent, then an eighth of what is left; what is over is in no hurry
+    assert_eq!(pauses, [200_000, 37_500, 7_500, 1_000, 1_000, 60_000]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_queue_is_replaced_then_listed_and_the_gap_says_why() {
     let mut queue = quiet();
     assert_eq!(pause(queue.settle(asked(PollOutcome::Dead), &PACE)), Duration::ZERO);
@@ -349,4 +376,18 @@ async fn a_queue_that_is_read_anew_keeps_its_suspicion_and_takes_the_rest_from_t
     known.subscription.subscription_id = SubscriptionId::from("another wish");
     queue.reload(known, &PACE);
     assert_eq!(queue.suspect, None, "it was of the wish before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_tells_by_the_phase_which_queue_is_nearest_to_its_death() {
+    let subscription = Subscription { created_at: Timestamp(0), ..subscription() };
+    let state = QueueState::first(&subscription, 1, Timestamp(0));
+    let until = Timestamp::now().before(Duration::from_secs(600));
+    let queue = Queue::from_loaded(Loaded { subscription, state }, Some(until), &PACE);
+    let asked = PACE.phase_before(until, queue.phase);
+    let wanted = PACE.queue_lifetime.saturating_sub(Timestamp::now().since(asked));
+    let likely = queue.likely_headroom(Instant::now(), &PACE);
+    assert!(wanted.abs_diff(likely) < Duration::from_secs(1), "{wanted:?} {likely:?}");
+    // what is known for sure says less
+    assert!(queue.headroom(Instant::now(), &PACE) <= likely);
 }

@@ -18,6 +18,10 @@ use crate::schedule::{Class, Pace};
 /// keep-alive interval where that is less: a queue must not die of our own patience.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 pub(super) const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// No pause takes more of the time left to a queue than one part in so many: whoever has 5 min left
+/// and is refused each time is tried every 37 s, in the last minute every 7 s, and in the last
+/// seconds each second.
+const TRIES_LEFT: u32 = 8;
 
 impl Queue {
     /// The class of what is due now.
@@ -81,7 +85,7 @@ impl Queue {
         } else if self.blocked.is_some() {
             now + pace.credential_retry
         } else if self.failures > 0 {
-            let retry = now + self.backoff(pace);
+            let retry = now + self.backoff(now, pace);
             keep_alive_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
         } else if self.is_active(now) {
             now + pace.active
@@ -97,7 +101,7 @@ impl Queue {
         match &self.suspect {
             // an answer is needed then to tell what became of it
             Some(suspect) if self.blocked.is_none() => {
-                due.min(suspect.due.max(now + self.backoff(pace)))
+                due.min(suspect.due.max(now + self.backoff(now, pace)))
             }
             Some(_) | None => due,
         }
@@ -124,11 +128,14 @@ impl Queue {
     }
 
     /// After a pause that the source asked for, but never so late that the queue is in danger: when
-    /// it becomes urgent it is asked all the same, and then every backoff.
+    /// it becomes urgent it is asked all the same, and then every backoff, which gets shorter the
+    /// nearer its death is. What the source takes less of is then the instance's questions as a whole
+    /// (`budget`): those of the others wait for this one.
     pub(super) fn not_too_late(&self, now: Instant, pause: Duration, pace: &Pace) -> Instant {
+        let retry = self.backoff(now, pace);
         match self.urgent_at(pace) {
-            Some(urgent_at) => (now + pause).min(urgent_at.max(now + self.backoff(pace))),
-            None => now + pause.min(self.backoff(pace)),
+            Some(urgent_at) => (now + pause).min(urgent_at.max(now + retry)),
+            None => now + pause.min(retry),
         }
     }
 
@@ -138,8 +145,15 @@ impl Queue {
         (self.blocked.is_none() && !overdue.is_zero()).then(|| now.checked_sub(overdue))?
     }
 
-    pub(super) fn backoff(&self, pace: &Pace) -> Duration {
-        backoff(self.failures, pace)
+    /// The pause before the next try; of a queue that can still be saved never so long that few
+    /// tries would remain.
+    pub(super) fn backoff(&self, now: Instant, pace: &Pace) -> Duration {
+        let pause = backoff(self.failures, pace);
+        let headroom = self.headroom(now, pace);
+        if headroom.is_zero() || self.needs_queue() {
+            return pause;
+        }
+        pause.min((headroom / TRIES_LEFT).max(FIRST_BACKOFF))
     }
 
     pub(super) fn age(&self, now: Instant) -> Duration {
@@ -151,6 +165,17 @@ impl Queue {
 
     pub(super) fn headroom(&self, now: Instant, pace: &Pace) -> Duration {
         pace.queue_lifetime.saturating_sub(self.age(now))
+    }
+
+    /// The time left to the queue by what is most likely, and none to one that is dead. Where it was
+    /// asked by an owner before us, its phase says more than what is known for sure.
+    pub(in crate::worker) fn likely_headroom(&self, now: Instant, pace: &Pace) -> Duration {
+        let age = match self.asked {
+            _ if self.needs_queue() => return Duration::ZERO,
+            Some(asked) => now - asked,
+            None => Timestamp::now().since(self.asked_likely),
+        };
+        pace.queue_lifetime.saturating_sub(age)
     }
 }
 

@@ -31,7 +31,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::new(
         "L5",
         "the source throttles, for a while, for an hour, for it does not say how \
-         long",
+         long, what exceeds a rate",
         ONE,
         |c| Box::pin(throttled(c)),
     ),
@@ -177,6 +177,8 @@ async fn throttled(context: Context) -> Verdict {
     }
     let order = Order::always(Fault::Throttle { retry_after: None });
     world.afflict(order, 5).await;
+    world.pause(2).await;
+    world.afflict(Order::always(Fault::RateLimit { per_second: 20 }), 5).await;
     world.pause(2).await;
     let verdict = world.verdict().await;
     assert_eq!(verdict.counts.gaps, 0, "no queue dies of being throttled");

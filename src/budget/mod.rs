@@ -6,9 +6,13 @@
 //! - when the budget is short, urgent questions go first; of what is left keep-alive ones get what
 //!   they want up to seven of eight and active ones the rest, so that asking often for some never
 //!   makes others wait; reconciliation takes what nobody else wants;
-//! - a question that need not wait costs one lock and no allocation.
+//! - while the source answers that it is asked too much, the rate is lower, and what is left of it is
+//!   spent in the same order (`throttle.rs`);
+//! - a question that need not wait costs one lock to begin and one to end, and no allocation.
 //!
 //! Knows nothing of: queues, workers, what is asked.
+
+mod throttle;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +21,17 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use self::throttle::{News, Throttle};
 use crate::schedule::Class;
 
 /// A keep-alive question is owed by promise and there are few of them, an active one only comes
 /// late.
 const KEEP_ALIVES_PER_ACTIVE: u32 = 7;
+
+/// So many questions make up what is known of how long they take.
+const REMEMBERED: f64 = 16.0;
+/// However long they take, a queue with more time left than that is asked.
+const LONGEST_REACH: Duration = Duration::from_secs(2);
 
 /// The shared budget of one instance. Cheap to clone.
 #[derive(Clone)]
@@ -38,8 +48,12 @@ struct Shared {
 }
 
 struct State {
-    /// Questions per second; `None` is no limit.
-    rate: Option<f64>,
+    /// Questions per second that are this instance's; `None` is no limit.
+    share: Option<f64>,
+    /// How much of them the source takes.
+    throttle: Throttle,
+    /// Whether there was a limit when the tokens were refilled.
+    is_limited: bool,
     /// What may be asked at once; below one, the next question waits.
     tokens: f64,
     refilled_at: Instant,
@@ -47,14 +61,31 @@ struct State {
     waiting: [VecDeque<oneshot::Sender<Slot>>; Class::ALL.len()],
     /// How many keep-alive questions went ahead of an active one that waited.
     ahead_of_active: u32,
-    /// Questions per second that each partition's queues need.
-    required: BTreeMap<i32, f64>,
+    /// What each partition's queues need.
+    required: BTreeMap<i32, Required>,
+    /// Seconds from leave to answer, of late.
+    takes: f64,
 }
 
-/// Leave to ask one question; given back when dropped.
+/// What queues need, in requests per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Required {
+    /// To be asked as often as they should be.
+    pub per_second: f64,
+    /// To live, when each is asked only as it becomes urgent.
+    pub vital: f64,
+}
+
+/// Leave to ask one question; given back when dropped, and then the question counts as answered.
 pub struct Slot {
     /// Nothing once it has been taken back by hand.
     shared: Option<Arc<Shared>>,
+    given_at: Instant,
+    reach: Duration,
+    /// How often the rate had been lowered when it was given.
+    lowerings: u32,
+    /// For how long, when the source was asked too much.
+    refused: Option<Duration>,
 }
 
 impl Slot {
@@ -63,8 +94,18 @@ impl Slot {
         if let Some(shared) = self.shared.take() {
             let mut state = shared.lock();
             shared.take_back(&mut state);
-            shared.serve(&mut state);
+            shared.serve(&mut state, Instant::now());
         }
+    }
+
+    /// A queue that dies before that is hardly reached in time: twice what questions take of late.
+    pub fn reach(&self) -> Duration {
+        self.reach
+    }
+
+    /// The source answers that it is asked too much, and perhaps for how long to wait.
+    pub fn throttled(&mut self, retry_after: Option<Duration>) {
+        self.refused = Some(retry_after.unwrap_or_default());
     }
 }
 
@@ -72,23 +113,38 @@ impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.take() {
             let mut state = shared.lock();
+            let now = Instant::now();
             state.free_slots += 1;
-            shared.serve(&mut state);
+            let took = (now - self.given_at).as_secs_f64();
+            state.takes += (took - state.takes) / REMEMBERED;
+            let share = state.share;
+            let news = state.throttle.answered(self.lowerings, self.refused, share, now);
+            shared.serve(&mut state, now);
+            drop(state);
+            if let Some(news) = news {
+                shared.is_another.notify_one();
+                News::tell(&news);
+            }
         }
     }
 }
 
 impl Budget {
-    /// A budget of `max_in_flight` questions at once and no limit of rate yet.
-    pub fn new(max_in_flight: usize) -> Self {
+    /// A budget of `max_in_flight` questions at once and no limit of rate yet. The rate that a
+    /// throttling source took comes back within `recovery`, all of it.
+    pub fn new(max_in_flight: usize, recovery: Duration) -> Self {
+        let now = Instant::now();
         let state = State {
-            rate: None,
+            share: None,
+            throttle: Throttle::new(recovery, now),
+            is_limited: false,
             tokens: 1.0,
-            refilled_at: Instant::now(),
+            refilled_at: now,
             free_slots: max_in_flight,
             waiting: Default::default(),
             ahead_of_active: 0,
             required: BTreeMap::new(),
+            takes: 0.0,
         };
         let shared =
             Shared { state: Mutex::new(state), refill: Notify::new(), is_another: Notify::new() };
@@ -98,28 +154,39 @@ impl Budget {
     /// Sets the questions per second of this instance; `None` is no limit.
     pub fn limit(&self, rate: Option<f64>) {
         let mut state = self.shared.lock();
-        state.refill();
-        state.rate = rate;
-        self.shared.serve(&mut state);
+        let now = Instant::now();
+        state.refill(now);
+        let before = std::mem::replace(&mut state.share, rate);
+        state.throttle.follow(before, rate, now);
+        self.shared.serve(&mut state, now);
         self.shared.is_another.notify_one();
     }
 
-    /// Notes how many questions per second a partition's queues need; nothing when it is let go.
-    pub fn require(&self, partition: i32, per_second: f64) {
-        self.shared.lock().required.insert(partition, per_second);
+    /// The questions per second that are left of this instance's while the source throttles.
+    pub fn throttled_to(&self) -> Option<f64> {
+        let state = self.shared.lock();
+        state.throttle.lowered(state.share, Instant::now())
+    }
+
+    /// Notes what a partition's queues need; nothing when it is let go.
+    pub fn require(&self, partition: i32, required: Required) {
+        let mut state = self.shared.lock();
+        state.required.insert(partition, required);
+        let vital = state.required.values().map(|required| required.vital).sum();
+        state.throttle.set_vital(vital);
     }
 
     /// How many questions per second all queues need.
     pub fn required(&self) -> f64 {
-        self.shared.lock().required.values().sum()
+        self.shared.lock().required.values().map(|required| required.per_second).sum()
     }
 
     /// Takes one request off the rate that nobody had to wait for: a token, without which a question
     /// that has its leave already could not be asked. Those that come later wait for it.
     pub fn charge(&self) {
         let mut state = self.shared.lock();
-        state.refill();
-        if state.rate.is_some() {
+        state.refill(Instant::now());
+        if state.is_limited {
             state.tokens -= 1.0;
         }
     }
@@ -127,7 +194,7 @@ impl Budget {
     /// Leave to ask right now, unless others wait or the budget is spent.
     pub fn try_take(&self, class: Class) -> Option<Slot> {
         let mut state = self.shared.lock();
-        state.refill();
+        state.refill(Instant::now());
         let ahead = &state.waiting[..=class.place().max(Class::KeepAlive.place())];
         let others_wait = match class {
             Class::Urgent => !state.waiting[0].is_empty(),
@@ -146,7 +213,7 @@ impl Budget {
         let (granted, turn) = oneshot::channel();
         let mut state = self.shared.lock();
         state.waiting[class.place()].push_back(granted);
-        self.shared.serve(&mut state);
+        self.shared.serve(&mut state, Instant::now());
         turn
     }
 
@@ -155,8 +222,9 @@ impl Budget {
         loop {
             let pause = {
                 let mut state = self.shared.lock();
-                self.shared.serve(&mut state);
-                state.until_next()
+                let now = Instant::now();
+                self.shared.serve(&mut state, now);
+                state.until_next(now)
             };
             match pause {
                 // a pause by the rate of before ends when the rate changes
@@ -177,21 +245,27 @@ impl Shared {
 
     fn grant(self: &Arc<Self>, state: &mut State) -> Slot {
         state.free_slots -= 1;
-        if state.rate.is_some() {
+        if state.is_limited {
             state.tokens -= 1.0;
         }
-        Slot { shared: Some(Arc::clone(self)) }
+        Slot {
+            shared: Some(Arc::clone(self)),
+            given_at: state.refilled_at,
+            reach: Duration::from_secs_f64(2.0 * state.takes).min(LONGEST_REACH),
+            lowerings: state.throttle.lowerings(),
+            refused: None,
+        }
     }
 
     fn take_back(&self, state: &mut State) {
         state.free_slots += 1;
-        if state.rate.is_some() {
+        if state.is_limited {
             state.tokens += 1.0;
         }
     }
 
-    fn serve(self: &Arc<Self>, state: &mut State) {
-        state.refill();
+    fn serve(self: &Arc<Self>, state: &mut State, now: Instant) {
+        state.refill(now);
         while state.has_one() {
             let Some(waiting) = state.next_waiting() else { return };
             if waiting.is_closed() {
@@ -204,7 +278,7 @@ impl Shared {
                 self.take_back(state);
             }
         }
-        if state.until_next().is_some() {
+        if state.until_next(now).is_some() {
             self.refill.notify_one();
         }
     }
@@ -212,12 +286,18 @@ impl Shared {
 
 impl State {
     fn has_one(&self) -> bool {
-        self.free_slots > 0 && (self.rate.is_none() || self.tokens >= 1.0)
+        self.free_slots > 0 && (!self.is_limited || self.tokens >= 1.0)
     }
 
-    fn refill(&mut self) {
-        let now = Instant::now();
-        if let Some(rate) = self.rate {
+    /// The rate as it is now: of the share what the source takes.
+    fn rate(&self, now: Instant) -> Option<f64> {
+        self.throttle.rate(self.share, now)
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let rate = self.rate(now);
+        self.is_limited = rate.is_some();
+        if let Some(rate) = rate {
             let earned = rate * (now - self.refilled_at).as_secs_f64();
             let burst = (rate / 10.0).max(1.0);
             self.tokens = (self.tokens + earned).min(burst);
@@ -243,8 +323,8 @@ impl State {
     }
 
     /// The time until the rate allows one more, when that is all the waiting wait for.
-    fn until_next(&self) -> Option<Duration> {
-        let rate = self.rate?;
+    fn until_next(&self, now: Instant) -> Option<Duration> {
+        let rate = self.rate(now)?;
         let somebody_waits = self.waiting.iter().any(|waiting| !waiting.is_empty());
         if !somebody_waits || self.free_slots == 0 || self.tokens >= 1.0 {
             return None;
@@ -255,90 +335,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_rate_holds_over_a_second() {
-        let budget = Budget::new(1000);
-        budget.limit(Some(50.0));
-        let serving = tokio::spawn(budget.clone().run());
-        let start = Instant::now();
-        for _ in 0..100 {
-            let slot = budget.take(Class::Active).await;
-            assert!(slot.is_ok());
-        }
-        let took = start.elapsed();
-        assert!(took >= Duration::from_millis(1_850), "{took:?}");
-        assert!(took <= Duration::from_millis(2_200), "{took:?}");
-        serving.abort();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn urgent_goes_first_then_keep_alive_ahead_of_active_and_reconciliation_comes_last() {
-        let budget = Budget::new(1);
-        let only = budget.try_take(Class::KeepAlive).expect("a free budget");
-        let mut turns = Vec::new();
-        let others = [Class::Reconciliation, Class::Active, Class::Active, Class::Urgent];
-        for class in others.into_iter().chain([Class::KeepAlive; 9]) {
-            turns.push((class, budget.take(class)));
-        }
-        let mut order = Vec::new();
-        let mut held = only;
-        while !turns.is_empty() {
-            drop(held);
-            let place = turns
-                .iter_mut()
-                .position(|(_, turn)| !turn.is_empty())
-                .expect("somebody is served");
-            let (class, turn) = turns.swap_remove(place);
-            order.push(class);
-            held = turn.await.expect("a slot");
-        }
-        let mut wanted = vec![Class::Urgent];
-        wanted.extend([Class::KeepAlive; 7]);
-        // it has waited long enough, and is not the last to be served
-        wanted.push(Class::Active);
-        wanted.extend([Class::KeepAlive; 2]);
-        wanted.extend([Class::Active, Class::Reconciliation]);
-        assert_eq!(order, wanted);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_question_that_was_not_asked_takes_nothing_of_the_rate() {
-        let budget = Budget::new(10);
-        budget.limit(Some(1.0));
-        for _ in 0..10 {
-            budget.try_take(Class::Active).expect("what was given back").give_back();
-        }
-        drop(budget.try_take(Class::Active).expect("the first of this second"));
-        assert!(budget.try_take(Class::Active).is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn tokens_are_taken_off_what_may_be_asked() {
-        let budget = Budget::new(1000);
-        budget.charge();
-        assert!(budget.try_take(Class::Active).is_some(), "without a limit nothing is owed");
-        budget.limit(Some(50.0));
-        let serving = tokio::spawn(budget.clone().run());
-        let start = Instant::now();
-        for _ in 0..50 {
-            assert!(budget.take(Class::Active).await.is_ok());
-            budget.charge();
-        }
-        let took = start.elapsed();
-        assert!(took >= Duration::from_millis(1_850), "{took:?}");
-        assert!(took <= Duration::from_millis(2_200), "{took:?}");
-        serving.abort();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_no_longer_waits_takes_nothing() {
-        let budget = Budget::new(1);
-        let held = budget.try_take(Class::Active).expect("a free budget");
-        drop(budget.take(Class::Active));
-        drop(held);
-        assert!(budget.try_take(Class::Active).is_some());
-    }
-}
+mod tests;
