@@ -19,6 +19,14 @@ fn users() -> Vec<String> {
     (0..USERS).map(|number| format!("user/{number} é%2F")).collect()
 }
 
+/// Topics with so many control partitions.
+async fn stage(name: &str, partitions: u32) -> Stage {
+    let settings = [("topics.partitions", &*partitions.to_string())];
+    let stage = Stage::bare(name, Default::default(), &settings).await;
+    assert!(stage.run(&["topics", "create"]).await.status.success());
+    stage
+}
+
 /// Instances of one group, each with a journal of its own.
 async fn instances(stage: &mut Stage, count: usize, protocol: &str) -> Vec<Bridge> {
     stage.set("kafka.group_protocol", protocol);
@@ -107,9 +115,10 @@ async fn call(instance: &Bridge, method: &str, user: &str, body: Option<Value>) 
 }
 
 async fn any_instance_takes_any_call(protocol: &str) {
-    let mut stage = Stage::new("any-instance").await;
+    // more than are read at once
+    let mut stage = stage("any-instance", 14).await;
     let all = instances(&mut stage, 3, protocol).await;
-    let shares = shared_out(&all, 4).await;
+    let shares = shared_out(&all, 14).await;
     assert_eq!(shares.len(), 3, "{shares:?}");
     assert!(shares.iter().all(|(_, owned)| !owned.is_empty()), "{shares:?}");
 
@@ -164,9 +173,7 @@ async fn any_instance_takes_any_call_by_the_consumer_protocol() {
 
 /// More instances than partitions: one owns nothing, knows it, and takes calls all the same.
 async fn one_too_many(protocol: &str) {
-    let mut stage =
-        Stage::bare("one-too-many", Default::default(), &[("topics.partitions", "1")]).await;
-    assert!(stage.run(&["topics", "create"]).await.status.success());
+    let mut stage = stage("one-too-many", 1).await;
     let all = instances(&mut stage, 2, protocol).await;
     shared_out(&all, 1).await;
     let (status, made) =
