@@ -146,7 +146,8 @@ pub(super) fn random(seed: u64, span: Duration, kinds: Kinds) -> Vec<Planned> {
 /// felt in a run of the size that is usual.
 const FEW_A_SECOND: f64 = 200.0;
 
-/// The largest share of requests (or, of a limit of rate, the most of them a second) that a random schedule has meet a fault.
+/// The largest share of requests (or, of a limit of rate, the most of them a second) that a random
+/// schedule has meet a fault.
 fn most_of(name: FaultName) -> f64 {
     match name {
         // each costs a queue, or all the time that a request may take
