@@ -21,6 +21,8 @@ pub enum Lane {
     Network,
     /// The process of the bridge.
     Bridge,
+    /// The process of another instance, or its way to Kafka.
+    Other,
     /// The source's answers.
     Source,
 }
@@ -58,6 +60,17 @@ pub const FAULTS: &[Fault] = &[
     fault("the source is not reached", Lane::Source, unreachable, heal_source),
     fault("queues die", Lane::Source, expire, heal_source),
 ];
+
+/// Those of another instance, number [`OTHER`], where there are several.
+pub const FAULTS_OF_ANOTHER: &[Fault] = &[
+    fault("another instance is killed", Lane::Other, kill_other, launch_other),
+    fault("another instance leaves", Lane::Other, leave_other, launch_other),
+    fault("another instance is frozen", Lane::Other, freeze_other, thaw_other),
+    fault("another instance is cut off", Lane::Other, cut_other, reach_other),
+];
+
+/// The instance that those are about; it reaches Kafka by a way of its own.
+pub const OTHER: usize = 1;
 
 /// Where the bridge can be told to crash, in the order in which an answer passes them.
 pub const CRASH_POINTS: [&str; 6] =
@@ -122,6 +135,35 @@ fn freeze_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
 
 fn thaw_bridge(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
     Box::pin(world.revive())
+}
+
+fn kill_other(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(world.kill_other(OTHER))
+}
+
+fn leave_other(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(world.leave(OTHER))
+}
+
+/// It need not become ready: another fault may stand in its way.
+fn launch_other(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(world.launch_aside(OTHER))
+}
+
+fn freeze_other(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(world.stun_other(OTHER))
+}
+
+fn thaw_other(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.other(OTHER).resume().await })
+}
+
+fn cut_other(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.set_side(Way::Cut) })
+}
+
+fn reach_other(world: &mut World, _: usize) -> BoxFuture<'_, ()> {
+    Box::pin(async move { world.set_side(Way::Open) })
 }
 
 /// With another fault beside it, it may not come to its step.

@@ -97,7 +97,8 @@ fn chosen(arguments: &Arguments) -> Vec<Scenario> {
         let is_wanted = |name: &String| {
             scenario.id == name || (name.len() > 3 && scenario.name.contains(&**name))
         };
-        let is_pairs = arguments.pairs.is_some() && scenario.id == scenarios::PAIRS;
+        let pairs = [scenarios::PAIRS, scenarios::PAIRS_OF_THREE];
+        let is_pairs = arguments.pairs.is_some() && pairs.contains(&scenario.id);
         is_pairs || names.iter().any(is_wanted) || (names.is_empty() && arguments.pairs.is_none())
     };
     let mut chosen: Vec<Scenario> =

@@ -212,11 +212,16 @@ impl World {
 
     /// Starts another instance that reaches Kafka by a way of its own ([`World::set_side`]).
     pub async fn join_aside(&mut self, number: usize) {
+        self.launch_aside(number).await;
+        self.other(number).ready().await;
+    }
+
+    /// The same, and it may not be ready.
+    pub async fn launch_aside(&mut self, number: usize) {
         let (usual, aside) = (self.kafka.entrance().to_owned(), self.kafka.side_entrance());
         self.stage.set("kafka.bootstrap_servers", &format!("{aside:?}"));
         self.launch_other(number).await;
         self.stage.set("kafka.bootstrap_servers", &format!("{usual:?}"));
-        self.other(number).ready().await;
     }
 
     /// What becomes of what goes by the side entrances.
@@ -266,8 +271,7 @@ impl World {
 
     /// SIGSTOP to another instance for so long.
     pub async fn freeze_other(&mut self, number: usize, time: Duration) {
-        self.excuse("another one frozen", now(), USERS as u64);
-        self.other(number).pause().await;
+        self.stun_other(number).await;
         self.pause_for(time).await;
         self.other(number).resume().await;
     }
@@ -281,6 +285,12 @@ impl World {
                 tokio::time::sleep(LOOK).await;
             }
         }
+    }
+
+    /// SIGSTOP to another instance.
+    pub async fn stun_other(&mut self, number: usize) {
+        self.excuse("another one frozen", now(), USERS as u64);
+        self.other(number).pause().await;
     }
 
     fn take_other(&mut self, number: usize) -> Bridge {

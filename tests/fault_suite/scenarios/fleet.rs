@@ -22,7 +22,7 @@ const PAST_SESSION: Duration = Duration::from_millis(4_300);
 const TAKE_OVER: Duration = Duration::from_millis(2_500);
 
 /// Settings of an instance in a fleet.
-const CLASSIC: &[(&str, &str)] = &[("kafka.session_timeout", "\"3s\"")];
+pub(super) const CLASSIC: &[(&str, &str)] = &[("kafka.session_timeout", "\"3s\"")];
 /// The same with the protocol of Kafka 4; the session is the broker's, as long.
 const CONSUMER: &[(&str, &str)] = &[("kafka.group_protocol", "\"consumer\"")];
 
@@ -114,7 +114,7 @@ async fn three(context: Context, settings: &[(&str, &str)]) -> World {
 }
 
 /// An instance's end that nobody announced is noticed after its session.
-fn expect_take_over(world: &mut World) {
+pub(super) fn expect_take_over(world: &mut World) {
     let bound = world.rules.longest_pause;
     world.rules.longest_pause = bound.map(|bound| bound + SESSION + TAKE_OVER);
 }

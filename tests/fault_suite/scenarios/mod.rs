@@ -12,6 +12,8 @@ use crate::scenario::Scenario;
 
 /// The id of the random pairs.
 pub const PAIRS: &str = "pairs";
+/// The same with three instances.
+pub const PAIRS_OF_THREE: &str = "pairs3";
 
 /// A fault that has a test of its own elsewhere.
 pub struct Elsewhere {

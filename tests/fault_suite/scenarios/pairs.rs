@@ -7,8 +7,9 @@ use linxo_kafka_bridge::oracle::Verdict;
 use rand::Rng;
 use tokio::time::sleep;
 
-use crate::faults::{FAULTS, Fault};
+use crate::faults::{FAULTS, FAULTS_OF_ANOTHER, Fault, OTHER};
 use crate::scenario::{Context, Scenario, THREE};
+use crate::scenarios::fleet;
 use crate::world::World;
 
 const RANDOM: Scenario = {
@@ -18,13 +19,37 @@ const RANDOM: Scenario = {
     scenario
 };
 
-pub const ALL: &[Scenario] = &[RANDOM];
+const RANDOM_OF_THREE: Scenario = {
+    let name = "random pairs of faults, with three instances";
+    let mut scenario =
+        Scenario::new(super::PAIRS_OF_THREE, name, THREE, |c| Box::pin(random_pairs_of_three(c)));
+    scenario.limit = Duration::from_secs(600);
+    scenario
+};
+
+pub const ALL: &[Scenario] = &[RANDOM, RANDOM_OF_THREE];
 
 async fn random_pairs(context: Context) -> Verdict {
     let pairs = context.pairs;
-    let mut world = World::new(context, &[]).await;
+    let world = World::new(context, &[]).await;
+    afflict(world, pairs, &FAULTS.iter().collect::<Vec<&Fault>>()).await
+}
+
+/// What happens to another instance is drawn as often as all else.
+async fn random_pairs_of_three(context: Context) -> Verdict {
+    let pairs = context.pairs;
+    let mut world = World::new(context, fleet::CLASSIC).await;
+    fleet::expect_take_over(&mut world);
+    world.join_aside(OTHER).await;
+    world.join(2).await;
+    world.shared_out().await;
+    let of_others = FAULTS_OF_ANOTHER.iter().cycle().take(FAULTS.len());
+    afflict(world, pairs, &FAULTS.iter().chain(of_others).collect::<Vec<&Fault>>()).await
+}
+
+async fn afflict(mut world: World, pairs: usize, faults: &[&'static Fault]) -> Verdict {
     for number in 1..=pairs {
-        let (first, second) = pair(&mut world);
+        let (first, second) = pair(&mut world, faults);
         let brokers = [world.any_broker(), world.any_broker()];
         let said =
             format!("{number}: {} ({}), {} ({})", first.name, brokers[0], second.name, brokers[1]);
@@ -51,10 +76,10 @@ async fn random_pairs(context: Context) -> Verdict {
 }
 
 /// Two that act on different things.
-fn pair(world: &mut World) -> (&'static Fault, &'static Fault) {
-    let first = &FAULTS[world.random.random_range(0..FAULTS.len())];
+fn pair(world: &mut World, faults: &[&'static Fault]) -> (&'static Fault, &'static Fault) {
+    let first = faults[world.random.random_range(0..faults.len())];
     loop {
-        let second = &FAULTS[world.random.random_range(0..FAULTS.len())];
+        let second = faults[world.random.random_range(0..faults.len())];
         if second.lane != first.lane {
             return (first, second);
         }

@@ -175,6 +175,8 @@ async fn throttled(context: Context) -> Verdict {
         world.afflict(order, 4).await;
         world.pause(1).await;
     }
+    // who was told to wait an hour is asked when it is in danger, and has to find the source well then
+    tokio::time::sleep(world.life * 3 / 4).await;
     let order = Order::always(Fault::Throttle { retry_after: None });
     world.afflict(order, 5).await;
     world.pause(2).await;
