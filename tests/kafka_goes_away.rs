@@ -237,3 +237,42 @@ async fn queues_are_asked_while_a_long_journal_is_still_being_published() {
     }
     assert!(bridge.stop().await.success());
 }
+
+/// Nobody is asked until what the journal holds is published, and of damaged rows nothing ever is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_whose_last_rows_are_damaged_holds_nobody_up() {
+    let settings = [("polling.active", "\"200ms\""), ("polling.keep_alive", "\"2s\"")];
+    let (stage, bridge) = subscribed("damaged-end", &settings).await;
+    stage.kafka.pause();
+    for number in 0..USERS {
+        stage.simulator.push_events(&user(number), None, 2).unwrap();
+    }
+    let until = tokio::time::Instant::now() + support::PATIENCE;
+    while bridge.metric("linxo_bridge_journal_answers").await < USERS as f64 {
+        assert!(tokio::time::Instant::now() < until, "{}", bridge.log());
+        pause(1).await;
+    }
+    bridge.kill().await;
+    // who was being asked would add a row
+    std::fs::remove_file(stage.folder.path().join("journal/questions")).unwrap();
+    let rows = rusqlite::Connection::open(stage.folder.path().join("journal/rows.db")).unwrap();
+    let damage = "UPDATE rows SET sealed = CAST(substr(sealed, 1, length(sealed) - 2) || x'A5A5' AS BLOB) \
+                  WHERE number > (SELECT max(number) - 2 FROM rows)";
+    assert_eq!(rows.execute(damage, []).unwrap(), 2);
+    drop(rows);
+    stage.kafka.resume();
+
+    let bridge = stage.bridge().await;
+    let handed_out = oracle::handed_out_after(&stage.simulator.ledger(None), 0);
+    let ledger = stage.simulator.ledger(None);
+    stage
+        .until("linxo.gaps", |gaps| gaps.iter().any(|gap| gap.text("cause") == "INSTANCE_LOST"))
+        .await;
+    let events = stage.read("linxo.events").await;
+    let published = oracle::published(&events);
+    assert!(handed_out.iter().filter(|key| published.contains(*key)).count() >= USERS - 2);
+    stage
+        .until("linxo.gaps", |gaps| oracle::lost_in_silence(&ledger, &events, gaps).is_empty())
+        .await;
+    assert!(bridge.stop().await.success());
+}

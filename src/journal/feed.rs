@@ -213,6 +213,11 @@ impl Feed {
         Ok(Some(Row { number, end, of, change, settle: None }))
     }
 
+    /// Every row up to this one was given, or is damaged and will never be.
+    pub fn given(&self) -> u64 {
+        self.last
+    }
+
     /// A row that is there already.
     pub fn try_next(&mut self) -> Option<Row> {
         // what cannot be read is told by `next`

@@ -129,6 +129,7 @@ pub(super) async fn run(
     found.send(position).ok();
     let mut batch: Vec<Row> = Vec::new();
     loop {
+        publishing.pass_over_damage(&mut feed);
         let mark_at = publishing.mark_at;
         tokio::select! {
             biased;
@@ -180,6 +181,19 @@ impl Publishing {
                 self.mark_book.told(partition, until);
                 self.hasten_mark();
             }
+        }
+    }
+
+    /// Damaged rows at the end never come. Who waits for them is told with the next mark, which is not
+    /// waited for then.
+    fn pass_over_damage(&mut self, feed: &mut Feed) {
+        if self.adoptions.is_empty() {
+            return;
+        }
+        if let Some(row) = feed.try_next() {
+            feed.put_back(row);
+        } else if feed.given() > self.last_number {
+            self.hasten_mark();
         }
     }
 
@@ -279,6 +293,10 @@ impl Publishing {
         feed: &mut Feed,
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<(), PublisherError> {
+        if batch.is_empty() {
+            // damaged rows at the end are as good as published: nothing more will come of them
+            self.last_number = self.last_number.max(feed.given());
+        }
         if batch.is_empty() && !self.settings.ownership.is_sure() {
             // a mark would say that the partitions are still ours
             self.mark_at = Instant::now() + MARK_INTERVAL;

@@ -258,7 +258,8 @@ async fn disk_full(context: Context) -> Verdict {
         let log = world.bridge().log();
         assert!(log.contains("the journal's disk is full"), "it says so:\n{log}");
         fs::remove_file(&filler).unwrap();
-        world.pause(3).await;
+        // longer than the journal may take to try again
+        tokio::time::sleep(Duration::from_secs(7)).await;
     }
     // what cannot be kept is not asked for
     world.rules.longest_pause = None;
