@@ -45,6 +45,8 @@ async fn stolen(context: Context) -> Verdict {
     let world = World::new(context, &[]).await;
     let id = world.transactional_id().await;
     for _ in 0..3 {
+        // who is fenced while it makes a new producer has lost no transaction by it
+        until_publishing(&world).await;
         let before = not_committed(&world).await;
         let mut config = world.kafka.client();
         config.set("transactional.id", &id);
@@ -126,6 +128,17 @@ async fn not_committed(world: &World) -> f64 {
         all += world.bridge().metric(&name).await;
     }
     all
+}
+
+/// Waits until transactions are committed.
+async fn until_publishing(world: &World) {
+    let committed = "linxo_bridge_transactions_total{outcome=\"committed\"}";
+    let before = world.bridge().metric(committed).await;
+    let deadline = Instant::now() + PATIENCE;
+    while world.bridge().metric(committed).await < before + 3.0 {
+        assert!(Instant::now() < deadline, "nothing is published:\n{}", world.bridge().log());
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Waits until there are more of them.
