@@ -56,14 +56,25 @@ pub struct ToldLoss {
     pub until: Timestamp,
 }
 
+/// Answers of a partition's queues that may stand in a journal and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// Until when the queues were asked, as far as the mark says.
+    pub asked_until: Timestamp,
+    /// Everything that was received up to then is published.
+    pub published_until: Timestamp,
+}
+
 impl JournalMark {
+    /// The control partitions that are asked or were, each with until when its queues were in turn.
+    pub fn asked(&self) -> impl Iterator<Item = (i32, Timestamp)> {
+        let now = self.partitions.iter().map(|partition| (*partition, self.asked_until));
+        now.chain(self.left.iter().map(|left| (left.partition, left.asked_until)))
+    }
+
     /// Until when the queues of a partition were asked in turn, if they ever were.
     pub fn asked_until(&self, partition: i32) -> Option<Timestamp> {
-        if self.partitions.contains(&partition) {
-            return Some(self.asked_until);
-        }
-        let left = self.left.iter().find(|left| left.partition == partition);
-        left.map(|left| left.asked_until)
+        self.asked().find(|(asked, _)| *asked == partition).map(|(_, until)| until)
     }
 
     /// Until when losses of other journals in a partition are told of; 1970 when none ever were.
@@ -72,11 +83,13 @@ impl JournalMark {
         told.map(|told| told.until).unwrap_or_default()
     }
 
-    /// Since when answers of a partition's queues may stand in the journal that are not published;
-    /// none when none do.
-    pub fn owes_since(&self, partition: i32) -> Option<Timestamp> {
-        let is_left = |left: &LeftPartition| left.partition == partition && !left.is_published;
-        let owes = self.partitions.contains(&partition) || self.left.iter().any(is_left);
-        owes.then_some(self.published_until)
+    /// What the journal may hold of a partition that is not published, and not told of as lost up to
+    /// `told_until`; none when it holds nothing of it.
+    pub fn owed(&self, partition: i32, told_until: Timestamp) -> Option<Owed> {
+        let asked_until = self.asked_until(partition)?;
+        let is_published = !self.partitions.contains(&partition)
+            && self.left.iter().all(|left| left.partition != partition || left.is_published);
+        let is_open = !is_published && asked_until > told_until;
+        is_open.then_some(Owed { asked_until, published_until: self.published_until })
     }
 }

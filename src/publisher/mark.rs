@@ -37,8 +37,8 @@ impl MarkBook {
     /// Goes on from the mark of the process before, whose rows end at `inherited`.
     pub(super) fn resume(&mut self, found: &Position, inherited: u64) {
         let Some(mark) = &found.mark else { return };
-        let left = mark.left.iter().filter(|left| !left.is_published).map(|left| left.partition);
-        let owing = mark.partitions.iter().copied().chain(left);
+        let owes = |partition: &i32| mark.owed(*partition, Timestamp::default()).is_some();
+        let owing = mark.asked().map(|(partition, _)| partition).filter(owes);
         self.last_rows.extend(owing.map(|partition| (partition, inherited)));
         self.told.extend(mark.told.iter().map(|told| (told.partition, told.until)));
     }

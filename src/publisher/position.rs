@@ -17,14 +17,25 @@ use crate::record::{Decoder, RecordError, Topics};
 pub struct Position {
     /// The last row published; 0 when none was.
     pub number: u64,
-    /// The process that wrote the mark; none when there is no mark.
-    pub incarnation: Option<String>,
-    /// Until when that process had asked its queues.
-    pub asked_until: Timestamp,
-    /// Until when everything that it had received was published.
-    pub published_until: Timestamp,
-    /// The mark itself.
+    /// The mark that says so; none when there is none.
     pub mark: Option<Box<JournalMark>>,
+}
+
+impl Position {
+    /// The process that wrote the mark.
+    pub fn incarnation(&self) -> Option<&str> {
+        self.mark.as_deref().map(|mark| mark.incarnation.as_str())
+    }
+
+    /// Until when that process had asked its queues; 1970 when there is no mark.
+    pub fn asked_until(&self) -> Timestamp {
+        self.mark.as_deref().map(|mark| mark.asked_until).unwrap_or_default()
+    }
+
+    /// Until when everything that it had received was published; 1970 when there is no mark.
+    pub fn published_until(&self) -> Timestamp {
+        self.mark.as_deref().map(|mark| mark.published_until).unwrap_or_default()
+    }
 }
 
 /// Why a position could not be read.
@@ -57,11 +68,5 @@ pub(super) fn read(
     })?;
     let Some(mark) = mark else { return Ok(Position::default()) };
     let mark = decoder.own_journal_mark(&mark)?;
-    Ok(Position {
-        number: u64::try_from(mark.position).unwrap_or(0),
-        incarnation: Some(mark.incarnation.clone()),
-        asked_until: mark.asked_until,
-        published_until: mark.published_until,
-        mark: Some(Box::new(mark)),
-    })
+    Ok(Position { number: u64::try_from(mark.position).unwrap_or(0), mark: Some(Box::new(mark)) })
 }

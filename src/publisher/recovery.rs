@@ -88,7 +88,7 @@ impl Publishing {
                 told: self.last_number,
             });
         }
-        let ours = found.incarnation.as_deref() == Some(self.settings.incarnation.as_str());
+        let ours = found.incarnation() == Some(self.settings.incarnation.as_str());
         if !(ours && found.number >= last) {
             return Ok(None);
         }
@@ -172,19 +172,18 @@ impl Publishing {
 
     /// Ends the process when somebody else publishes from our journal.
     fn judge(&self, position: &Position) -> Result<(), PublisherError> {
-        let (Some(start), Some(found)) = (&self.found, &position.incarnation) else {
+        let (Some(start), Some(found)) = (&self.found, position.incarnation()) else {
             return Ok(());
         };
         // the one before us has ended: a mark of its own that is newer than the one found at the start
         // was written by a process that still lives
-        let is_as_it_was =
-            start.incarnation.as_ref() == Some(found) && position.number <= start.number;
-        if *found == self.settings.incarnation || is_as_it_was {
+        let is_as_it_was = start.incarnation() == Some(found) && position.number <= start.number;
+        if found == self.settings.incarnation || is_as_it_was {
             return Ok(());
         }
         Err(PublisherError::Foreign {
             journal: self.settings.journal.clone(),
-            found: found.clone(),
+            found: found.to_owned(),
         })
     }
 

@@ -112,13 +112,10 @@ pub(super) async fn run(
     };
     let position = publishing.reconnect(&feed, &mut controls, None).await?;
     publishing.last_number = position.number;
-    let asked = position.mark.iter().flat_map(|mark| {
-        let asked = mark.partitions.iter().map(|partition| (*partition, mark.asked_until));
-        asked.chain(mark.left.iter().map(|left| (left.partition, left.asked_until)))
-    });
-    publishing.settings.pulse.resume(position.asked_until, asked);
-    feed.begin(position.number, position.published_until)?;
-    let found_by = position.incarnation.as_deref().map(|found| (found, position.number));
+    let asked = position.mark.iter().flat_map(|mark| mark.asked());
+    publishing.settings.pulse.resume(position.asked_until(), asked);
+    feed.begin(position.number, position.published_until())?;
+    let found_by = position.incarnation().map(|found| (found, position.number));
     feed.published_by(&publishing.settings.incarnation, found_by)?;
     publishing.inherited = feed.written();
     publishing.mark_book.resume(&position, publishing.inherited);

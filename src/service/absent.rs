@@ -81,7 +81,7 @@ impl Absent {
             if let Some(telling) = &mut waiting.telling {
                 return match telling.try_recv() {
                     Ok(()) => {
-                        found.told.push((*partition, waiting.owing.asked_until));
+                        found.told.push((*partition, waiting.owing.owed.asked_until));
                         false
                     }
                     Err(oneshot::error::TryRecvError::Empty) => true,
@@ -90,14 +90,11 @@ impl Absent {
                 };
             }
             let Some(peer) = peers.with(journal) else { return true };
-            let (Some(published_until), Some(asked_until)) =
-                (peer.mark.owes_since(*partition), peer.mark.asked_until(*partition))
-            else {
+            let Some(owed) = peer.mark.owed(*partition, Timestamp::default()) else {
                 tracing::info!(partition, %journal, "the journal has published what it held");
                 return false;
             };
-            waiting.owing.published_until = published_until;
-            waiting.owing.asked_until = asked_until;
+            waiting.owing.owed = owed;
             if peer.heard.max(waiting.noticed).elapsed() < grace {
                 return true;
             }
@@ -107,7 +104,7 @@ impl Absent {
                 partition: *partition,
                 instance_id: waiting.owing.instance_id.clone(),
                 journal: journal.clone(),
-                from: published_until.before(keep_alive),
+                from: owed.published_until.before(keep_alive),
                 to: Timestamp::now(),
                 done,
             });

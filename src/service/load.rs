@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::ids::{JournalId, Timestamp, UserId};
-use crate::journal_mark::JournalMark;
+use crate::journal_mark::{JournalMark, Owed};
 use crate::kafka::{self, Clients, ReadError};
 use crate::queue_state::QueueState;
 use crate::record::{Decoder, RecordError, Topics};
@@ -34,10 +34,7 @@ pub(super) struct Owing {
     pub(super) journal: JournalId,
     /// Who has it.
     pub(super) instance_id: String,
-    /// Until when it asked them, as far as it said.
-    pub(super) asked_until: Timestamp,
-    /// Everything that it had received up to then is published.
-    pub(super) published_until: Timestamp,
+    pub(super) owed: Owed,
 }
 
 /// Why partitions could not be loaded.
@@ -109,17 +106,11 @@ pub(super) fn load(
 fn owing(marks: &[JournalMark], partition: i32, ourselves: &JournalId) -> Vec<Owing> {
     let told_until = marks.iter().map(|mark| mark.told_until(partition)).max().unwrap_or_default();
     let owes = |mark: &JournalMark| {
-        let published_until = mark.owes_since(partition)?;
-        let asked_until = mark.asked_until(partition)?;
-        let is_open = mark.journal_id != *ourselves && asked_until > told_until;
-        is_open.then(|| Owing {
-            journal: mark.journal_id.clone(),
-            instance_id: mark.instance_id.clone(),
-            asked_until,
-            published_until,
-        })
+        let owed = mark.owed(partition, told_until)?;
+        let (journal, instance_id) = (mark.journal_id.clone(), mark.instance_id.clone());
+        Some(Owing { journal, instance_id, owed })
     };
-    marks.iter().filter_map(owes).collect()
+    marks.iter().filter(|mark| mark.journal_id != *ourselves).filter_map(owes).collect()
 }
 
 fn read(

@@ -64,11 +64,7 @@ impl Peer {
     /// Whether its journal may hold answers that are not published, and of whose loss nobody was told.
     pub(super) fn owes(&self, told_until: impl Fn(i32) -> Timestamp) -> bool {
         let mark = &self.mark;
-        let left = mark.left.iter().map(|left| left.partition);
-        mark.partitions.iter().copied().chain(left).any(|partition| {
-            mark.owes_since(partition).is_some()
-                && mark.asked_until(partition) > Some(told_until(partition))
-        })
+        mark.asked().any(|(partition, _)| mark.owed(partition, told_until(partition)).is_some())
     }
 
     /// As the admin API shows it.

@@ -313,6 +313,9 @@ impl Worker {
 
     fn settle(&mut self, done: Done) {
         let index = done.index;
+        if matches!(done.came, Came::Missed(_)) {
+            self.is_told();
+        }
         let Some(mut queue) = self.queues.get_mut(index as usize).and_then(Option::take) else {
             // it was dismissed meanwhile
             self.vacant.push(index);
@@ -331,9 +334,6 @@ impl Worker {
         };
         if let Came::Replaced { cause, .. } = &came {
             self.outside.metrics.queue_death((*cause).into());
-        }
-        if matches!(came, Came::Missed(_)) {
-            self.is_told();
         }
         let pace = self.pace();
         let mut next = queue.settle(came, &pace);
