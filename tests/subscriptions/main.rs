@@ -1,97 +1,29 @@
 //! `subscriptions import` and `subscriptions export`: many users are put from JSON lines and written as
 //! JSON lines, nobody is left out in silence, and no credential is told.
 
+#![allow(unreachable_pub, reason = "a program has no public items")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
+mod fake;
+mod program;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::Uri;
-use axum::response::{IntoResponse, Response};
+use fake::{Fake, answer, busy, done, shown};
 use linxo_kafka_bridge::simulator::Options;
+use program::{ended, run, start};
 use serde_json::{Value, json};
-use support::{PATIENCE, Stage, free_ports};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, timeout};
+use support::{Stage, free_ports};
+use tokio::process::Command;
+use tokio::time::Instant;
 
 const SECRET: &str = "hush-hush";
-
-/// How a command went.
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    /// The lines of stdout as JSON.
-    fn lines(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// Asserts the exit code.
-    fn ended(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{}", self.stderr);
-        self
-    }
-
-    /// Asserts that this stands on stderr.
-    fn told(&self, text: &str) {
-        assert!(self.stderr.contains(text), "{text:?} is not told:\n{}", self.stderr);
-    }
-
-    /// Asserts that no secret stands anywhere.
-    fn assert_secret(&self, stage: &Stage) {
-        let place = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
-        let places = [place("stdout", &self.stdout), place("stderr", &self.stderr)];
-        stage.assert_absent(&places, &[SECRET]);
-    }
-}
-
-fn start(stage: &Stage, arguments: &[&str]) -> Child {
-    // a file of its own, as the stage writes its one anew for whatever is started next
-    static FILES: AtomicUsize = AtomicUsize::new(0);
-    let number = FILES.fetch_add(1, Ordering::Relaxed);
-    let config = stage.folder.path().join(format!("subscriptions-{number}.toml"));
-    std::fs::copy(stage.config(), &config).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_linxo-bridge"))
-        .arg("--config")
-        .arg(config)
-        .arg("subscriptions")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
-}
-
-async fn ended(mut child: Child, input: &str) -> Ran {
-    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
-    // it may end without reading all
-    let writing = tokio::spawn(async move { stdin.write_all(input.as_bytes()).await.ok() });
-    let output = timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
-    writing.await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
-
-/// Runs a command to its end.
-async fn run(stage: &Stage, arguments: &[&str], input: &str) -> Ran {
-    ended(start(stage, arguments), input).await
-}
 
 /// A line for a user with the bridge's own credentials.
 fn line(user: &str) -> String {
@@ -100,61 +32,6 @@ fn line(user: &str) -> String {
 
 fn text(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
-}
-
-/// A door that answers as a test wishes, and remembers what it was asked: path and body.
-struct Fake {
-    url: String,
-    asked: Arc<Mutex<Vec<(String, Value)>>>,
-}
-
-impl Fake {
-    async fn start<A: Future<Output = Response> + Send + 'static>(
-        answer: impl Fn(usize, String) -> A + Clone + Send + Sync + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
-        let noted = Arc::clone(&asked);
-        let router = Router::new().fallback(move |uri: Uri, body: Bytes| {
-            let body = serde_json::from_slice(&body).unwrap_or_default();
-            let mut asked = noted.lock().unwrap();
-            asked.push((uri.to_string(), body));
-            answer(asked.len(), uri.to_string())
-        });
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, asked }
-    }
-
-    fn asked(&self) -> Vec<(String, Value)> {
-        self.asked.lock().unwrap().clone()
-    }
-}
-
-fn answer(status: u16, retry_after: Option<&str>, body: &Value) -> Response {
-    let status = axum::http::StatusCode::from_u16(status).unwrap();
-    let mut response = (status, body.to_string()).into_response();
-    if let Some(wait) = retry_after {
-        response.headers_mut().insert("retry-after", wait.parse().unwrap());
-    }
-    response
-}
-
-/// The answer to a PUT.
-fn done(status: u16, path: &str) -> Response {
-    let user = path.rsplit('/').next().unwrap();
-    answer(status, None, &json!({"user_id": user}))
-}
-
-fn busy() -> Value {
-    json!({"type": "urn:linxo-bridge:problem:busy", "title": "Too much is under way",
-           "status": 503, "detail": "not all partitions have an owner"})
-}
-
-fn shown(user: &str) -> Value {
-    json!({"user_id": user, "subscription_id": "s", "queue_id": "q", "generation": 1, "partition": 0,
-           "owner": "bridge-0", "state": "live", "blocked_reason": null, "last_answer": null,
-           "headroom_seconds": 900, "next_due": null, "credential": {"type": "client"}})
 }
 
 #[tokio::test]

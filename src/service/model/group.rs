@@ -1,4 +1,4 @@
-//! Steps of the group, of its member (`assignment/member.rs`) and of the fleet (`service/fleet.rs`).
+//! Steps of the group, of its member (`assignment/member.rs`) and of the fleet (`service/fleet`).
 //!
 //! Promises: the group is as unkind as it may be. It takes a partition from whoever is slow, and gives
 //! it to anybody who asks.
@@ -63,7 +63,7 @@ impl Model {
         })
     }
 
-    /// The member joins, and the partition is another's. `member.rs::assign`, `fleet.rs::let_go_of_lost`
+    /// The member joins, and the partition is another's. `member.rs::assign`, `fleet/mod.rs::let_go_of_lost`
     pub(super) fn granted_nothing(&self, world: &World, who: usize) -> Option<World> {
         let member = &world.instances[who];
         let is_taken = world.owner.is_some_and(|owner| owner != who);
@@ -76,7 +76,7 @@ impl Model {
         })
     }
 
-    /// The member hears that it was thrown out. `ownership.rs::lose`, `fleet.rs::obey`
+    /// The member hears that it was thrown out. `ownership.rs::lose`, `fleet/mod.rs::obey`
     pub(super) fn lost(&self, world: &World, who: usize) -> Option<World> {
         let member = &world.instances[who];
         let is_gone = world.owner != Some(who);
@@ -105,7 +105,7 @@ impl Model {
 
     /// The group wants the partition back; the worker is told to stop, and what it has under way
     /// waited for. What is being read goes on, or what waits for it would not be published.
-    /// `member.rs::revoke`, `fleet.rs::let_go`
+    /// `member.rs::revoke`, `fleet/mod.rs::let_go`
     pub(super) fn revoked(&self, world: &World, who: usize) -> Option<World> {
         world.step(Self::is_settled(world, who), |next| {
             let member = &mut next.instances[who];
@@ -119,7 +119,7 @@ impl Model {
         })
     }
 
-    /// All that was under way is published, and the partition let go of. `fleet.rs::let_go`
+    /// All that was under way is published, and the partition let go of. `fleet/mod.rs::let_go`
     pub(super) fn drained(&self, world: &World, who: usize) -> Option<World> {
         let member = &world.instances[who];
         let is_idle = member.rows.is_empty() && member.doing == Doing::Idle;
@@ -149,7 +149,7 @@ impl Model {
     }
 
     /// The partition is read to its end and its states handed to the publisher, which takes them
-    /// between two attempts. `load.rs::load`, `fleet.rs::adopt`, `run.rs::obey`
+    /// between two attempts. `load.rs::load`, `fleet/loading.rs::adopt`, `run.rs::obey`
     pub(super) fn loaded(&self, world: &World, who: usize) -> Option<World> {
         let instance = &world.instances[who];
         let obeys = matches!(instance.doing, Doing::Idle | Doing::Reconnecting { .. });
@@ -188,7 +188,7 @@ impl Model {
         }
     }
 
-    /// What the journal had is published: a worker is made. `fleet.rs::set_to_work`
+    /// What the journal had is published: a worker is made. `fleet/loading.rs::set_to_work`
     pub(super) fn set_to_work(&self, world: &World, who: usize) -> Option<World> {
         let instance = &world.instances[who];
         let holdings = instance.holdings.as_ref().filter(|_| instance.is_held())?;

@@ -80,19 +80,16 @@ fn whatever_the_order_of_steps_the_promises_hold() {
     assert_eq!(missed.map(|(_, sight, _)| sight).collect::<Vec<_>>(), Vec::<&&str>::new());
 }
 
+/// With `LINXO_BRIDGE_MODEL=further` more answers and more faults: millions of states, minutes and some gigabytes,
+/// for whoever changes the protocol.
 #[test]
 fn one_answer_survives_three_faults() {
     hold(ONE, 3);
-}
-
-/// Minutes, and some gigabytes: for whoever changes the protocol.
-#[test]
-#[ignore = "millions of states"]
-fn more_answers_survive_more_faults() {
-    hold(ONE, 4);
-    hold(TWO, 3);
-    hold(EACH, 3);
-    hold(THREE, 2);
+    if std::env::var("LINXO_BRIDGE_MODEL").is_ok_and(|how| how == "further") {
+        for (answers, faults) in [(ONE, 4), (TWO, 3), (EACH, 3), (THREE, 2)] {
+            hold(answers, faults);
+        }
+    }
 }
 
 #[test]

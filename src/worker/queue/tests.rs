@@ -8,6 +8,7 @@ use super::timing::LONGEST_BACKOFF;
 use super::*;
 use crate::linxo::{Refusal, TokenPace};
 use crate::metrics::QueueCondition;
+use crate::queue_state::QueueState;
 
 const PACE: Pace = Pace {
     keep_alive: Duration::from_secs(300),
