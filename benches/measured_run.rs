@@ -8,15 +8,13 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use linxo_kafka_bridge::simulator::Options;
 use serde_json::{Value, json};
+use support::source::{SourceProcess, seconds, usage};
 use support::{Kafka, Reader, Stage, http, path_of};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -27,56 +25,30 @@ const BACKLOG: usize = 100;
 /// What can be measured alone: `cargo bench --features sabotage --bench measured_run -- outage`.
 const PARTS: [&str; 5] = ["quiet", "light", "journal", "outage", "memory"];
 
-/// A simulated source in a process of its own, so that its CPU is not the bridge's.
-struct Source {
-    child: Child,
-    base: String,
-}
+/// A simulated source, and its control API.
+struct Source(SourceProcess);
 
 impl Source {
     async fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_linxo-simulator"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.next_line().await.unwrap().unwrap();
-        let base = line.strip_prefix("listening on ").unwrap().trim().to_owned();
-        // it has more to say, and ends when nobody listens
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, base }
+        Self(SourceProcess::start(&[]).await)
     }
 
     async fn call(&self, path: &str, body: Value) {
-        let url = format!("{}/control/{path}", self.base);
+        let url = format!("{}/control/{path}", self.0.base);
         let answer = http().post(url).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
     async fn put(&self, path: &str, body: Value) {
-        let url = format!("{}/control/{path}", self.base);
+        let url = format!("{}/control/{path}", self.0.base);
         let answer = http().put(url).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
     async fn delete(&self, path: &str) {
-        let url = format!("{}/control/{path}", self.base);
+        let url = format!("{}/control/{path}", self.0.base);
         assert!(http().delete(url).send().await.unwrap().status().is_success());
     }
-}
-
-/// CPU seconds and resident bytes of a process.
-fn usage(pid: u32) -> (f64, u64) {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    (seconds(&fields), fields[21].parse::<u64>().unwrap() * 4096)
-}
-
-/// CPU seconds, user's and system's, of what follows the name in a `stat` of the system.
-fn seconds(fields: &[&str]) -> f64 {
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
 /// CPU seconds of a bridge by what its threads do: asking, the journal, publishing, librdkafka.
@@ -108,8 +80,8 @@ async fn main() {
     let source = Source::start().await;
     let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
     let mut stage = Stage::on(kafka, "measured", options.clone(), &[]).await;
-    stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.base));
-    stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.base));
+    stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.0.base));
+    stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.0.base));
     stage.set("polling.keep_alive", &format!("{POLL_EVERY:?}"));
     stage.set("polling.active", &format!("{POLL_EVERY:?}"));
     stage.set("topics.partitions", "64");
@@ -152,7 +124,7 @@ async fn main() {
     if wants("memory") {
         memory(&source).await;
     }
-    drop(source.child);
+    drop(source.0.child);
 }
 
 /// What a question that is answered with nothing costs: how many a second, and us of CPU for each.
@@ -208,8 +180,8 @@ async fn subscribe(bridge: &support::Bridge, users: &[String]) {
 /// What a quiet queue takes, from the growth between 5,000 and 20,000 of them.
 async fn memory(source: &Source) {
     let mut stage = Stage::bare("memory", Options::default(), &[]).await;
-    stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.base));
-    stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.base));
+    stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.0.base));
+    stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.0.base));
     stage.set("polling.keep_alive", "\"5m\"");
     stage.set("polling.active", "\"10s\"");
     stage.set("topics.partitions", "64");
@@ -347,7 +319,7 @@ async fn backlog(stage: &Stage, source: &Source, users: &[String], guards: &str)
     for chunk in users.chunks(50) {
         let mut pushes = JoinSet::new();
         for user in chunk {
-            let url = format!("{}/control/push", source.base);
+            let url = format!("{}/control/push", source.0.base);
             let body = json!({"user": user, "events": BACKLOG});
             pushes
                 .spawn(async move { http().post(url).json(&body).send().await.unwrap().status() });
@@ -381,7 +353,7 @@ async fn backlog(stage: &Stage, source: &Source, users: &[String], guards: &str)
 /// What a request costs that does nothing else: the same client, the same source, the same rate.
 async fn bare_loop(source: &Source, options: &Options, per_second: f64) -> f64 {
     let token: Value = http()
-        .post(format!("{}/auth/token", source.base))
+        .post(format!("{}/auth/token", source.0.base))
         .json(&json!({
             "grant_type": "client_credentials",
             "client_id": options.client_id,
@@ -395,7 +367,7 @@ async fn bare_loop(source: &Source, options: &Options, per_second: f64) -> f64 {
         .unwrap();
     let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
     // a runtime of one thread, as the bridge has
-    let (base, pace) = (source.base.clone(), per_second);
+    let (base, pace) = (source.0.base.clone(), per_second);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {

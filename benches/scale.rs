@@ -8,7 +8,6 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,9 +23,8 @@ use linxo_kafka_bridge::subscription::Subscription;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
+use support::source::SourceProcess;
 use support::{Bridge, Kafka, Stage, http};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -66,27 +64,16 @@ async fn main() {
     }
 }
 
-/// A source in a process of its own.
+/// A source, and a token that may ask it for everybody.
 struct Source {
-    child: Child,
-    base: String,
+    process: SourceProcess,
     token: String,
 }
 
 impl Source {
     async fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_linxo-simulator"))
-            .args(["--token-lifetime", "10h"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.next_line().await.unwrap().unwrap();
-        let base = line.strip_prefix("listening on ").unwrap().trim().to_owned();
-        // it has more to say, and ends when nobody listens
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let process = SourceProcess::start(&["--token-lifetime", "10h"]).await;
+        let base = &process.base;
         let options = Options::default();
         let form = json!({
             "grant_type": "client_credentials",
@@ -96,7 +83,7 @@ impl Source {
         let answer = http().post(format!("{base}/auth/token")).json(&form).send().await.unwrap();
         let answer: Value = answer.json().await.unwrap();
         let token = answer["access_token"].as_str().unwrap().to_owned();
-        Self { child, base, token }
+        Self { process, token }
     }
 
     /// Makes a queue for each user.
@@ -104,7 +91,8 @@ impl Source {
         let next = Arc::new(AtomicUsize::new(0));
         let mut makers = JoinSet::new();
         for _ in 0..AT_A_TIME {
-            let (next, url) = (Arc::clone(&next), format!("{}/v2.1/queues/subscribe", self.base));
+            let (next, url) =
+                (Arc::clone(&next), format!("{}/v2.1/queues/subscribe", self.process.base));
             let token = self.token.clone();
             makers.spawn(async move {
                 let mut made = Vec::new();
@@ -130,7 +118,7 @@ impl Source {
     }
 
     async fn stats(&self) -> Value {
-        let url = format!("{}/control/stats", self.base);
+        let url = format!("{}/control/stats", self.process.base);
         http().get(url).send().await.unwrap().json().await.unwrap()
     }
 }
@@ -202,8 +190,8 @@ async fn fill(stage: &Stage, queues: Vec<QueueId>) {
 async fn world(kafka: &'static Kafka, name: &str, users: usize) -> (Stage, Source) {
     let source = Source::start().await;
     let mut stage = Stage::on(kafka, name, Options::default(), &[]).await;
-    stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.base));
-    stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.base));
+    stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.process.base));
+    stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.process.base));
     stage.set("polling.keep_alive", &format!("\"{}s\"", KEEP_ALIVE.as_secs()));
     // a subscription is new: else every queue would be asked often at first
     stage.set("polling.active_for", "\"1s\"");
@@ -220,10 +208,8 @@ async fn world(kafka: &'static Kafka, name: &str, users: usize) -> (Stage, Sourc
 
 /// CPU seconds and resident megabytes.
 fn usage(pid: u32) -> (f64, f64) {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let cpu: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    (cpu / 100.0, fields[21].parse::<f64>().unwrap() * 4096.0 / 1e6)
+    let (seconds, bytes) = support::source::usage(pid);
+    (seconds, bytes as f64 / 1e6)
 }
 
 /// The bridge's own count of queues that live.
@@ -290,7 +276,7 @@ async fn million(kafka: &'static Kafka, users: usize, rounds: u32) {
     sleep(Duration::from_secs(5)).await;
     println!("{} deaths in all", source.stats().await["deaths"]);
     bridge.stop().await;
-    source.child.kill().await.unwrap();
+    source.process.child.kill().await.unwrap();
 }
 
 /// Two instances; one is killed, comes back, and hands over in order.
@@ -346,7 +332,7 @@ async fn takeover(kafka: &'static Kafka, users: usize) {
     );
     assert!(second.stop().await.success());
     assert!(first.stop().await.success());
-    source.child.kill().await.unwrap();
+    source.process.child.kill().await.unwrap();
 }
 
 /// From the grant of a partition to the last of its queues asked, as the bridge counts it.

@@ -19,6 +19,7 @@ pub mod proxy;
 mod registry;
 pub mod secrecy;
 mod server;
+pub mod source;
 mod stage;
 
 pub use broker::Broker;
