@@ -13,7 +13,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -23,6 +23,8 @@ use crate::kafka::complain;
 
 const POLL: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(1);
+/// The longest wait of a member that another one with its id throws out again and again.
+const LONGEST_AGAIN: Duration = Duration::from_secs(30);
 /// After how long with its coordinator a member without a word from the group owns nothing: the
 /// `consumer` protocol calls nobody for an empty assignment. Three heartbeats of five seconds.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -40,11 +42,16 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn run(self) {
         let mut is_first = true;
+        let mut again = AGAIN;
         while !self.stop.load(Ordering::Relaxed) {
             match self.join() {
                 Ok(consumer) => {
                     is_first = true;
-                    self.poll(&consumer);
+                    let since = Instant::now();
+                    let is_fenced = self.poll(&consumer);
+                    // two with one id would throw each other out every second for ever
+                    let is_fight = is_fenced && since.elapsed() < 2 * LONGEST_AGAIN;
+                    again = if is_fight { LONGEST_AGAIN.min(2 * again) } else { AGAIN };
                     // the publisher must not take metadata of a member that is gone
                     self.ownership.set_member(None);
                     let lost = self.ownership.all();
@@ -61,7 +68,7 @@ impl Member {
                 }
             }
             if !self.stop.load(Ordering::Relaxed) {
-                self.pause();
+                self.pause(again);
             }
         }
     }
@@ -82,12 +89,12 @@ impl Member {
         Ok(consumer)
     }
 
-    /// Polls until the member is stopped or thrown out.
-    fn poll(&self, consumer: &BaseConsumer<GroupContext>) {
+    /// Polls until the member is stopped or thrown out; true when another one has come with its id.
+    fn poll(&self, consumer: &BaseConsumer<GroupContext>) -> bool {
         let mut unsure_since = None;
         while !self.stop.load(Ordering::Relaxed) {
             if consumer.context().has_failed.load(Ordering::Relaxed) {
-                return;
+                return false;
             }
             if self.ownership.is_sure() {
                 unsure_since = None;
@@ -102,14 +109,24 @@ impl Member {
             }
             match consumer.poll(POLL) {
                 Some(Err(error)) if is_fatal(consumer, &error) => {
-                    tracing::warn!(%error, "the group threw this member out, joining anew");
-                    return;
+                    let code = consumer.client().fatal_error().map(|(code, _)| code);
+                    let is_fenced = code == Some(RDKafkaErrorCode::FencedInstanceId);
+                    if is_fenced {
+                        tracing::error!(
+                            "another process has come with the same kafka.instance_id and the group \
+                             threw this one out: give each instance an id of its own"
+                        );
+                    } else {
+                        tracing::warn!(%error, "the group threw this member out, joining anew");
+                    }
+                    return is_fenced;
                 }
                 Some(Err(error)) => tracing::debug!(%error, "the group goes on"),
                 // records that were on their way when the partition was paused
                 Some(Ok(_)) | None => {}
             }
         }
+        false
     }
 
     fn tell(&self, decision: Decision) {
@@ -118,10 +135,14 @@ impl Member {
         }
     }
 
-    fn pause(&self) {
+    /// Waits, no longer than until the stop.
+    fn pause(&self, time: Duration) {
         // a channel that nobody sends on: the wait can be read as what it is
         let (_keep, never) = std_mpsc::channel::<()>();
-        let _timed_out = never.recv_timeout(AGAIN).is_err();
+        let until = Instant::now() + time;
+        while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
+            let _timed_out = never.recv_timeout(POLL).is_err();
+        }
     }
 }
 

@@ -24,6 +24,8 @@ struct State {
     last_token: u64,
     /// Whether the group has answered since the start, and since partitions were lost.
     is_sure: bool,
+    /// Whether nothing is taken any more: a stop.
+    is_closed: bool,
     member: Option<Arc<BaseConsumer<GroupContext>>>,
 }
 
@@ -67,8 +69,11 @@ impl Ownership {
 
     pub(super) fn grant(&self, partitions: impl Iterator<Item = i32>) -> Vec<(i32, u64)> {
         let mut state = self.lock();
-        state.is_sure = true;
         let mut granted = Vec::new();
+        if state.is_closed {
+            return granted;
+        }
+        state.is_sure = true;
         for partition in partitions {
             state.last_token += 1;
             let token = state.last_token;
@@ -101,8 +106,19 @@ impl Ownership {
 
     /// The group is out of reach, and what it gave is lost.
     pub(super) fn lose(&self, partitions: &[(i32, u64)]) {
-        self.lock().is_sure = false;
+        {
+            let mut state = self.lock();
+            state.is_sure = state.is_closed;
+        }
         self.take_away(partitions);
+    }
+
+    /// At a stop: nothing but these is ours any more, and nothing more is taken.
+    pub fn close(&self, partitions: &[(i32, u64)]) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.is_sure = true;
+        state.owned.retain(|partition, token| partitions.contains(&(*partition, *token)));
     }
 
     pub(super) fn take_away(&self, partitions: &[(i32, u64)]) {
@@ -116,5 +132,24 @@ impl Ownership {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_stop_nothing_is_taken_and_what_is_not_kept_is_nobodys() {
+        let ownership = Ownership::default();
+        let granted = ownership.grant([1, 2].into_iter());
+        ownership.lose(&granted[1..]);
+        assert!(!ownership.is_sure());
+        ownership.close(&granted[..1]);
+        assert!(ownership.is_sure());
+        assert_eq!(ownership.grant([2, 3].into_iter()), []);
+        ownership.lose(&[(7, 7)]);
+        assert!(ownership.is_sure(), "what is kept is all that there is");
+        assert_eq!(ownership.all(), granted[..1]);
     }
 }

@@ -13,6 +13,7 @@
 
 mod asked;
 mod body;
+mod connect;
 mod fault;
 mod location;
 mod naming;

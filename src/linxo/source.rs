@@ -12,7 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
+use hyper::body::Bytes;
 use url::Url;
 
 use super::asked::{Asked, Shape};
@@ -77,11 +78,11 @@ impl Source {
     /// Prepares to call the source; nothing is sent yet. Needs a runtime with I/O and time.
     pub fn new(settings: SourceSettings, observer: TokenObserver) -> Result<Self, SourceError> {
         let base = base(&settings.api_url, "linxo.api_url")?;
-        let auth = base_url(&settings.auth_url, "/token", "linxo.auth_url")?;
+        let auth = below(&settings.auth_url, "/token", "linxo.auth_url")?;
         let naming = Naming::new(settings.user_naming)?;
         let endpoint = match (settings.client_id, settings.client_secret) {
             (Some(client_id), Some(client_secret)) => Some(TokenEndpoint {
-                url: auth,
+                uri: auth,
                 client_id,
                 client_secret,
                 scope: settings.scope,
@@ -294,11 +295,11 @@ impl Inner {
             }
             None => None,
         };
-        let url = Url::parse(&text).map_err(|error| {
+        let uri = Uri::from_maybe_shared(Bytes::from(text)).map_err(|error| {
             Unanswered::Wire(WireFault::Lost { sent: false, what: error.to_string() })
         })?;
         let json = matches!(path, Path::Subscribe).then(|| SUBSCRIBE.to_vec());
-        self.wire.send(Call { url, json, authorization, user }).await.map_err(Unanswered::Wire)
+        self.wire.send(Call { uri, json, authorization, user }).await.map_err(Unanswered::Wire)
     }
 
     /// What the answer of a queue means.
@@ -416,7 +417,8 @@ fn base(url: &Url, setting: &'static str) -> Result<String, SourceError> {
     }
 }
 
-fn base_url(url: &Url, path: &str, setting: &'static str) -> Result<Url, SourceError> {
+/// A path below a base URL.
+fn below(url: &Url, path: &str, setting: &'static str) -> Result<Uri, SourceError> {
     let text = base(url, setting)? + path;
-    Url::parse(&text).map_err(|_| SourceError::UnusableUrl { setting })
+    text.parse().map_err(|_| SourceError::UnusableUrl { setting })
 }

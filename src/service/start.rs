@@ -355,7 +355,10 @@ async fn run(
                 Ok(Ok(Err(error))) => Err(error.into()),
                 Ok(_) => Ok(()),
                 Err(_) => {
-                    tracing::warn!("the publisher did not end within service.grace");
+                    tracing::warn!(
+                        "not everything was published within service.grace: what is left in the journal \
+                         is published when this instance starts again, or by `journal drain`"
+                    );
                     Ok(())
                 }
             }

@@ -188,11 +188,16 @@ impl World {
     pub(super) fn note_question(&mut self, number: u32, agent: &str, now: u64) {
         let Some(queue) = self.queues.get_mut(number as usize) else { return };
         if queue.is_live() {
+            let pause = now.saturating_sub(queue.asked);
             queue.note_question(now);
             let asker = self.askers.number(agent);
-            self.askers.note(number, std::mem::replace(&mut queue.asker, asker), asker, now);
-            let longest = &mut self.book.totals.longest_pause_ms;
-            *longest = (*longest).max(queue.longest_pause);
+            let before = std::mem::replace(&mut queue.asker, asker);
+            self.askers.note(number, before, asker, now);
+            let totals = &mut self.book.totals;
+            totals.longest_pause_ms = totals.longest_pause_ms.max(queue.longest_pause);
+            if before != 0 && before != asker {
+                *totals.passed_after_seconds.entry(pause / 1000).or_default() += 1;
+            }
         }
     }
 

@@ -364,10 +364,16 @@ impl Bridge {
     }
 
     /// SIGTERM; waits for the end.
-    pub async fn stop(mut self) -> ExitStatus {
+    pub async fn stop(self) -> ExitStatus {
+        self.stop_telling().await.0
+    }
+
+    /// The same, and all that it has logged.
+    pub async fn stop_telling(mut self) -> (ExitStatus, String) {
         self.signal("TERM").await;
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        ended.unwrap_or_else(|_| panic!("did not stop:\n{}", self.log())).unwrap()
+        let status = ended.unwrap_or_else(|_| panic!("did not stop:\n{}", self.log())).unwrap();
+        (status, self.log())
     }
 
     /// SIGKILL.

@@ -12,8 +12,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
 use serde::{Deserialize, Serialize};
-use url::Url;
 use zeroize::Zeroizing;
 
 use super::{LONGEST_LIFE, TokenFault, header};
@@ -60,7 +60,7 @@ pub(in crate::linxo) enum Grant<'a> {
 
 /// `POST {auth}/token`.
 pub(in crate::linxo) struct TokenEndpoint {
-    pub(in crate::linxo) url: Url,
+    pub(in crate::linxo) uri: Uri,
     pub(in crate::linxo) client_id: String,
     pub(in crate::linxo) client_secret: Zeroizing<String>,
     pub(in crate::linxo) scope: String,
@@ -129,7 +129,7 @@ impl TokenEndpoint {
         // Text and nothing else: this cannot fail, and an empty body is refused like a bad one.
         let json = serde_json::to_vec(&request).unwrap_or_default();
         let call =
-            Call { url: self.url.clone(), json: Some(json), authorization: None, user: None };
+            Call { uri: self.uri.clone(), json: Some(json), authorization: None, user: None };
         let reply = wire.send(call).await.map_err(TokenFault::Unreachable)?;
         let status = reply.status().as_u16();
         match status {

@@ -143,12 +143,14 @@ impl Fleet {
         }
     }
 
-    /// Has every worker finish what is under way, and ends.
+    /// Has every worker finish what is under way, and ends. What the journal holds for partitions that
+    /// are not read by then is published late, so that it is empty after a stop.
     pub(super) async fn stop(&mut self) {
         self.loading.abort_all();
         self.adopting.abort_all();
         let all: Vec<(i32, u64)> =
             self.workers.iter().map(|(p, at_work)| (*p, at_work.token)).collect();
+        self.directory.shared.ownership.close(&all);
         self.let_go(&all, None);
         while self.ending.join_next().await.is_some() {}
     }

@@ -275,6 +275,8 @@ pub struct Stats {
     /// The longest time between two questions to a queue, its opening counted as one. A queue that
     /// is not asked again does not show here, see `silent_ms` in the ledger.
     pub longest_pause_ms: u64,
+    /// Questions by another one than the queue's last, by the whole seconds since that one's.
+    pub passed_after_seconds: BTreeMap<u64, u64>,
     /// Queues made over the API.
     pub subscribes: u64,
     /// Requests to list connections.

@@ -341,8 +341,15 @@ async fn no_descriptors(context: Context) -> Verdict {
 }
 
 async fn no_tokens(context: Context) -> Verdict {
-    let options = Options { token_lifetime: Duration::from_secs(4), ..Options::default() };
-    let mut world = World::with(context, options, &[]).await;
+    without_tokens(World::with(context, short_tokens(), &[]).await).await
+}
+
+/// Tokens that last for four minutes.
+pub(super) fn short_tokens() -> Options {
+    Options { token_lifetime: Duration::from_secs(4), ..Options::default() }
+}
+
+pub(super) async fn without_tokens(mut world: World) -> Verdict {
     world.afflict(Order::always(Fault::ServerError { status: 503 }).on(Token), 6).await;
     world.pause(3).await;
     assert_eq!(world.stage.simulator.ledger(None).deaths.len(), 0, "no queue dies of it");

@@ -5,11 +5,15 @@
 use std::time::Duration;
 
 use linxo_kafka_bridge::oracle::{Rule, Verdict};
+use linxo_kafka_bridge::simulator::Options;
+use rand::Rng;
 
 use crate::scenario::{Context, ONE, Scenario, THREE};
+use crate::scenarios::bridge::{short_tokens, without_tokens};
 use crate::scenarios::kafka::{
     cut_ways, freeze_leaders, kill_group_coordinators, move_all_leaders,
 };
+use crate::scenarios::transactions::steal;
 use crate::support::Decoded;
 use crate::support::proxy::Way;
 use crate::world::{World, now};
@@ -92,6 +96,21 @@ pub const ALL: &[Scenario] = &[
         THREE,
         |c| Box::pin(async { cut_ways(unsettled(c).await).await }),
     ),
+    Scenario::new("B5b", "three instances come, go, freeze and die at random", THREE, |c| {
+        Box::pin(storm(c))
+    }),
+    Scenario::new(
+        "B9b",
+        "the token endpoint is away for 6 and 20 minutes, with three instances",
+        THREE,
+        |c| Box::pin(async { without_tokens(three_with(c, short_tokens(), CLASSIC).await).await }),
+    ),
+    Scenario::new(
+        "K12b",
+        "two of four have one instance_id, and a transactional id is stolen",
+        THREE,
+        |c| Box::pin(one_id_for_two(c)),
+    ),
     Scenario::new("B14", "an instance is lost with its disk", THREE, |c| Box::pin(disk_lost(c))),
     Scenario::new("B14-", "an instance is lost with its disk", THREE, |c| Box::pin(disk_lost(c)))
         .without("absent", Rule::Lost),
@@ -105,12 +124,21 @@ pub const ALL: &[Scenario] = &[
 
 /// Instances 0 to 2, events flowing.
 async fn three(context: Context, settings: &[(&str, &str)]) -> World {
-    let mut world = World::new(context, settings).await;
+    three_with(context, Options::default(), settings).await
+}
+
+async fn three_with(context: Context, options: Options, settings: &[(&str, &str)]) -> World {
+    let mut world = World::with(context, options, settings).await;
+    join_two(&mut world).await;
+    world
+}
+
+/// Instances 1 and 2 beside the first.
+async fn join_two(world: &mut World) {
     world.join(1).await;
     world.join(2).await;
     world.shared_out().await;
     world.pause(1).await;
-    world
 }
 
 /// An instance's end that nobody announced is noticed after its session.
@@ -174,6 +202,49 @@ async fn killed_and_frozen(context: Context, settings: &[(&str, &str)]) -> Verdi
     world.pause(1).await;
     world.freeze(SESSION + TAKE_OVER).await;
     world.pause(3).await;
+    world.verdict().await
+}
+
+/// Partitions move all the time.
+async fn storm(context: Context) -> Verdict {
+    let mut world = unsettled(context).await;
+    for _ in 0..8 {
+        let number = world.random.random_range(1..=2);
+        let time = Duration::from_millis(world.random.random_range(300..4_500));
+        match world.random.random_range(0..4) {
+            0 => {
+                world.leave(number).await;
+                world.pause_for(time).await;
+                world.launch_other(number).await;
+            }
+            1 => {
+                world.kill_other(number).await;
+                world.pause_for(time).await;
+                world.launch_other(number).await;
+            }
+            2 => world.freeze_other(number, time).await,
+            _ => {
+                world.join(3).await;
+                world.pause_for(time).await;
+                world.leave(3).await;
+            }
+        }
+        world.pause_for(time / 2).await;
+    }
+    world.verdict().await
+}
+
+/// The two throw each other out of the group until one is gone; each partition has one owner at any time.
+async fn one_id_for_two(context: Context) -> Verdict {
+    let mut world = World::new(context, CLASSIC).await;
+    let id = world.transactional_id().await;
+    join_two(&mut world).await;
+    expect_take_over(&mut world);
+    world.launch_as(3, "bridge-1").await;
+    world.pause(8).await;
+    world.leave(3).await;
+    world.pause(1).await;
+    steal(&world, &id).await;
     world.verdict().await
 }
 

@@ -44,21 +44,26 @@ async fn fatal(context: Context) -> Verdict {
 async fn stolen(context: Context) -> Verdict {
     let world = World::new(context, &[]).await;
     let id = world.transactional_id().await;
+    steal(&world, &id).await;
+    world.verdict().await
+}
+
+/// Takes a transactional id of the first instance away from it, three times.
+pub(super) async fn steal(world: &World, id: &str) {
     for _ in 0..3 {
         // who is fenced while it makes a new producer has lost no transaction by it
-        until_publishing(&world).await;
-        let before = not_committed(&world).await;
+        until_publishing(world).await;
+        let before = not_committed(world).await;
         let mut config = world.kafka.client();
-        config.set("transactional.id", &id);
+        config.set("transactional.id", id);
         let thief = move || {
             let producer: BaseProducer = config.create().unwrap();
             producer.init_transactions(PATIENCE).unwrap();
         };
         tokio::task::spawn_blocking(thief).await.unwrap();
-        until_more(&world, before).await;
+        until_more(world, before).await;
         world.pause(1).await;
     }
-    world.verdict().await
 }
 
 /// The broker commits and its word is lost, until the bridge gives up hope of it.

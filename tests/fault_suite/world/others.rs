@@ -17,10 +17,15 @@ impl World {
 
     /// Starts another instance; it may not be ready.
     pub async fn launch_other(&mut self, number: usize) {
+        self.launch_as(number, &format!("bridge-{number}")).await;
+    }
+
+    /// Starts another instance under an id that may be somebody else's; it may not be ready.
+    pub async fn launch_as(&mut self, number: usize, id: &str) {
         let folder = |name: &str| format!("{:?}", self.stage.folder.path().join(name));
         let (own, other) = (folder("journal"), folder(&format!("journal-{number}")));
         self.stage.set("journal.directory", &other);
-        self.stage.set("kafka.instance_id", &format!("\"bridge-{number}\""));
+        self.stage.set("kafka.instance_id", &format!("{id:?}"));
         let instance = self.stage.start().await;
         self.stage.set("journal.directory", &own);
         self.stage.unset("kafka.instance_id");
@@ -78,7 +83,9 @@ impl World {
     /// SIGTERM to another instance.
     pub async fn leave(&mut self, number: usize) {
         let instance = self.take_other(number);
-        let status = instance.stop().await;
+        let before = instance.log().len();
+        let (status, log) = instance.stop_telling().await;
+        self.told.push_str(&log[before..]);
         assert!(status.success(), "instance {number} stopped with {status}");
     }
 
