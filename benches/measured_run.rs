@@ -76,10 +76,9 @@ async fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     assert!(parts.iter().all(|part| PARTS.contains(&part.as_str())), "the parts are {PARTS:?}");
     let wants = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
-    let options = Options::default();
     let source = Source::start().await;
     let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
-    let mut stage = Stage::on(kafka, "measured", options.clone(), &[]).await;
+    let mut stage = Stage::on(kafka, "measured", Options::default(), &[]).await;
     stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.0.base));
     stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.0.base));
     stage.set("polling.keep_alive", &format!("{POLL_EVERY:?}"));
@@ -94,22 +93,13 @@ async fn main() {
     subscribe(&bridge, &users).await;
     let took = began.elapsed();
     println!("subscribed {USERS} users in {took:.1?}: {:.0} per second", rate(USERS, took));
-    let mut polled = None;
     if wants("quiet") {
-        polled = Some(quiet(&bridge).await);
+        quiet(&bridge).await;
     }
     if wants("light") {
         light_load(&stage, &source, &users).await;
     }
     bridge.stop().await;
-    if let Some((per_second, of_bridge)) = polled {
-        let bare = bare_loop(&source, &options, per_second).await;
-        println!(
-            "bare loop of the same client at the same rate: {bare:.1} us of CPU a request; the bridge \
-             takes {:.2} times that",
-            of_bridge / bare
-        );
-    }
     stage.set("polling.keep_alive", "\"1s\"");
     stage.set("polling.active", "\"1s\"");
     if wants("journal") {
@@ -127,8 +117,8 @@ async fn main() {
     drop(source.0.child);
 }
 
-/// What a question that is answered with nothing costs: how many a second, and us of CPU for each.
-async fn quiet(bridge: &support::Bridge) -> (f64, f64) {
+/// What a question that is answered with nothing costs at 10,000 a second (`polls.rs`: beside bare clients).
+async fn quiet(bridge: &support::Bridge) {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let polls = "linxo_bridge_polls_total{outcome=\"empty\"}";
     let (cpu, counted) = (usage(bridge.pid()).0, bridge.metric(polls).await);
@@ -138,7 +128,6 @@ async fn quiet(bridge: &support::Bridge) -> (f64, f64) {
     let each = (usage(bridge.pid()).0 - cpu) / polled * 1e6;
     let per_second = polled / began.elapsed().as_secs_f64();
     println!("quiet: {per_second:.0} polls per second, {each:.1} us of CPU each");
-    (per_second, each)
 }
 
 /// The same pipeline with the journal and without it, by turns: ratios are of one run.
@@ -348,76 +337,6 @@ async fn backlog(stage: &Stage, source: &Source, users: &[String], guards: &str)
     );
     bridge.stop().await;
     (wanted - already) / took.as_secs_f64()
-}
-
-/// What a request costs that does nothing else: the same client, the same source, the same rate.
-async fn bare_loop(source: &Source, options: &Options, per_second: f64) -> f64 {
-    let token: Value = http()
-        .post(format!("{}/auth/token", source.0.base))
-        .json(&json!({
-            "grant_type": "client_credentials",
-            "client_id": options.client_id,
-            "client_secret": options.client_secret,
-        }))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
-    // a runtime of one thread, as the bridge has
-    let (base, pace) = (source.0.base.clone(), per_second);
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let client = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build().unwrap();
-            let user = "bare";
-            let subscribed = client
-                .post(format!("{base}/v2.1/queues/subscribe"))
-                .header("authorization", &bearer)
-                .header("x-linxo-user-id", user)
-                .json(&json!({"topics": ["connections"]}))
-                .send()
-                .await
-                .unwrap();
-            let location = subscribed.headers()["location"].to_str().unwrap().to_owned();
-            let url: reqwest::Url = format!("{base}/v2.1{location}").parse().unwrap();
-            let authorization: reqwest::header::HeaderValue = bearer.parse().unwrap();
-            let pid = std::process::id();
-            let (cpu, began) = (usage(pid).0, Instant::now());
-            let mut made = 0_u32;
-            let mut tick = tokio::time::interval(Duration::from_millis(16));
-            let room = Arc::new(Semaphore::new(256));
-            let mut asking = JoinSet::new();
-            while began.elapsed() < Duration::from_secs(15) {
-                tick.tick().await;
-                let due = (began.elapsed().as_secs_f64() * pace) as u32;
-                while made < due {
-                    made += 1;
-                    let seat = Arc::clone(&room).acquire_owned().await.unwrap();
-                    let request = client
-                        .get(url.clone())
-                        .header("authorization", authorization.clone())
-                        .header("x-linxo-user-id", user);
-                    asking.spawn(async move {
-                        let status = request.send().await.unwrap().status();
-                        drop(seat);
-                        status
-                    });
-                }
-                while let Some(asked) = asking.try_join_next() {
-                    assert_eq!(asked.unwrap(), 204);
-                }
-            }
-            while let Some(asked) = asking.join_next().await {
-                assert_eq!(asked.unwrap(), 204);
-            }
-            (usage(pid).0 - cpu) / f64::from(made) * 1e6
-        })
-    })
-    .join()
-    .unwrap()
 }
 
 fn rate(count: usize, took: Duration) -> f64 {

@@ -117,7 +117,7 @@ async fn an_admin_address_that_is_taken_is_told_with_its_setting() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_says_that_all_is_well_and_counts_subscriptions() {
-    let stage = Stage::new("well").await;
+    let mut stage = Stage::new("well").await;
     let bridge = stage.bridge().await;
     for user in ["one", "two", "three"] {
         bridge.put(user).await;
@@ -139,8 +139,22 @@ async fn check_says_that_all_is_well_and_counts_subscriptions() {
     ] {
         assert!(text.contains(said), "{said}:\n{text}");
     }
+    assert!(!text.contains("max_in_flight"), "{text}");
     assert_eq!(stage.simulator.stats().subscribes, before, "a check changes nothing");
     assert!(bridge.stop().await.success());
+
+    // limits that are too small for the queues there are
+    stage.set("polling.keep_alive", "\"500ms\"");
+    stage.set("polling.active", "\"500ms\"");
+    stage.set("polling.max_in_flight", "3");
+    stage.set("linxo.max_requests_per_second", "3");
+    let (code, text) = code_and_text(&stage, &["check"]).await;
+    assert_eq!(code, 1, "{text}");
+    let fault = "linxo.max_requests_per_second = 3 is too little";
+    assert!(text.contains(fault), "{text}");
+    let note = "with polling.max_in_flight = 3 one instance can ask all of them only while answers take \
+                less than 0.75 s";
+    assert!(text.contains(note), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,9 @@ use crate::service::{registry, source};
 use crate::topics::{self, TopicDesk};
 use subscriptions::{Subscribed, count};
 
+/// An answer of the source that is slow and may happen, in seconds.
+const SLOW_ANSWER: f64 = 1.0;
+
 /// Collects findings and prints each as it comes.
 #[derive(Default)]
 struct Findings {
@@ -229,5 +232,13 @@ fn budget(
         ));
     } else {
         findings.good(&format!("{said}; {allowed} are allowed"));
+    }
+    let in_flight = config.polling.max_in_flight;
+    let longest = in_flight as f64 / required.max(0.001);
+    if longest < SLOW_ANSWER {
+        findings.note(&format!(
+            "with polling.max_in_flight = {in_flight} one instance can ask all of them only while answers \
+             take less than {longest:.2} s: raise it, or run several instances"
+        ));
     }
 }

@@ -28,6 +28,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
+/// An idle connection that the network has forgotten is found out before a question is lost in it.
+const PROBE: Duration = Duration::from_secs(15);
+const PROBES: u32 = 3;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 /// To the proxy, or to the source itself.
@@ -79,6 +83,9 @@ impl Connector {
         let config = Arc::new(config);
         let mut direct = HttpConnector::new();
         direct.set_nodelay(true);
+        direct.set_keepalive(Some(PROBE));
+        direct.set_keepalive_interval(Some(PROBE));
+        direct.set_keepalive_retries(Some(PROBES));
         // https is spoken over it
         direct.enforce_http(false);
         let to_proxy = HttpsConnector::from((direct.clone(), Arc::clone(&config)));

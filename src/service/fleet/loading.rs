@@ -27,7 +27,7 @@ use crate::worker::{COMMANDS, Command, Order, Worker};
 const AGAIN: Duration = Duration::from_secs(1);
 /// Partitions that are read at once when nothing is known of their size, and users after that.
 pub(super) const FIRST_LOAD: usize = 4;
-const USERS_AT_ONCE: usize = 100_000;
+const USERS_AT_ONCE: usize = 25_000;
 
 /// A partition that is read, and of which nothing is left in the journal.
 pub(super) struct Adopted {
