@@ -53,7 +53,8 @@ impl Model {
     pub(super) fn granted(&self, world: &World, who: usize) -> Option<World> {
         let member = &world.instances[who];
         let is_free = world.owner.is_none_or(|owner| owner == who);
-        world.step(member.is_up() && !member.is_owned && is_free, |next| {
+        let may = member.is_up() && !member.is_closed && !member.is_owned;
+        world.step(may && is_free, |next| {
             next.owner = Some(who);
             next.regroup();
             let member = &mut next.instances[who];
@@ -83,10 +84,36 @@ impl Model {
         let may = member.is_up() && member.is_owned && !member.is_draining && is_gone;
         world.step_of(who, may, |member| {
             member.take_away();
-            member.is_sure = false;
+            member.is_sure = member.is_closed;
             if member.order == Order::Work {
                 member.order = Order::KeepAlive;
             }
+        })
+    }
+
+    /// SIGTERM: the worker ends, and of what the group gave only what is held already is kept.
+    /// `fleet/mod.rs::stop`, `ownership.rs::close`
+    pub(super) fn stopped(&self, world: &World, who: usize) -> Option<World> {
+        let member = &world.instances[who];
+        world.step_of(who, member.is_up() && !member.is_closed, |member| {
+            member.end_worker();
+            if !member.is_held() {
+                member.take_away();
+            }
+            member.is_loading = false;
+            member.adopting = None;
+            member.is_sure = true;
+            member.is_closed = true;
+        })
+    }
+
+    /// Everything is published and the process ends; its journal owes nobody anything.
+    pub(super) fn ended(&self, world: &World, who: usize) -> Option<World> {
+        let member = &world.instances[who];
+        let is_idle = member.rows.is_empty() && member.doing == Doing::Idle;
+        world.step_of(who, member.is_closed && is_idle && member.under_way.is_empty(), |member| {
+            let (transaction, last_number) = (member.transaction.take(), member.last_number);
+            *member = Instance { transaction, last_number, ..Instance::default() };
         })
     }
 

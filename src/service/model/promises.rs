@@ -113,6 +113,10 @@ pub(super) type Sight = (&'static str, &'static str, fn(&Seen<'_>) -> bool);
 pub(super) const SIGHTS: &[Sight] = &[
     ("drained", "a hand-over is clean", |_| true),
     ("drained_in_part", "a hand-over leaves rows", |seen| !seen.old.rows.is_empty()),
+    ("stopped", "a stop finds a partition that is not read", |seen| {
+        seen.old.is_owned && !seen.old.is_held() && !seen.old.rows.is_empty()
+    }),
+    ("ended", "a journal is empty after a stop", |_| true),
     ("loaded", "a worker goes on under a new grant", |seen| seen.old.order == Order::KeepAlive),
     ("loaded", "a suspicion passes to another owner", |seen| {
         let mut states = seen.new.holdings.iter().flat_map(|holdings| holdings.states);

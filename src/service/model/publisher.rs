@@ -98,6 +98,7 @@ impl Model {
             let draft = self.draft(instance, rows);
             let late = |event: &Event| event.sequence.is_none();
             let is_ours = next.owner == Some(who) && instance.holdings.is_none();
+            let is_ours = is_ours && !instance.is_closed;
             if is_ours && draft.events.iter().flatten().any(late) {
                 next.broken = Some("what is ours is published late");
             }

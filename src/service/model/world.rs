@@ -161,6 +161,8 @@ pub(super) struct Instance {
     /// What `assignment::Ownership` says.
     pub(super) is_owned: bool,
     pub(super) is_sure: bool,
+    /// A stop: nothing is taken any more.
+    pub(super) is_closed: bool,
     /// Whether the group refuses the member's metadata. Not where nothing is owned: who has no
     /// partition may be a member all the same, and that must not be enough.
     pub(super) is_stale: bool,
