@@ -121,7 +121,8 @@ impl ClientToken {
             Next::Ask => None,
         };
         let asked_at = Instant::now();
-        let fault = match endpoint.request(wire, Grant::Client).await {
+        // boxed, as every question has room for what is done once an hour
+        let fault = match Box::pin(endpoint.request(wire, Grant::Client)).await {
             Ok(given) => {
                 let authorization = header(&given.access_token)
                     .unwrap_or_else(|| HeaderValue::from_static("Bearer"));

@@ -155,7 +155,9 @@ impl UserTokens {
         endpoint: &TokenEndpoint,
     ) -> Result<Arc<UserToken>, TokenFault> {
         let of = self.hasher.hash_one((username, password));
-        let asking = endpoint.request(wire, Grant::Password { username, password });
+        // boxed, as every question has room for what is done once an hour
+        let grant = Grant::Password { username, password };
+        let asking = async { Box::pin(endpoint.request(wire, grant)).await };
         self.current_or(user, of, asking).await
     }
 
