@@ -308,7 +308,7 @@ impl Member {
         let queue = *queue;
         drop(slot);
         if queue.need == Need::Nothing {
-            let pause = PACE.keep_alive_pause(wall(queue.asked), u64::from(queue.phase));
+            let pause = PACE.until_phase(wall(queue.asked), u64::from(queue.phase));
             let due = self.instant(queue.asked) + pause;
             self.wheel.arm(index, due);
         } else {

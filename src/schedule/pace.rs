@@ -3,8 +3,8 @@
 //! Promises:
 //! - while a synchronization runs or is expected a queue is asked every `active`; after that the
 //!   pause doubles with every empty answer until the keep-alive interval is reached;
-//! - at keep-alive cadence a queue is asked at its phase, never later than the interval after the
-//!   last question;
+//! - whatever the pause, a queue is asked at each moment of its phase, which comes once an interval:
+//!   so it is never left alone for longer, whoever asks it, and a successor knows who was asked when;
 //! - an active queue that waited for the keep-alive interval is owed a question like a quiet one;
 //! - a queue with less than a third of its life left is urgent.
 //!
@@ -62,14 +62,6 @@ impl Pace {
     pub fn pause(&self, empties: u8) -> Duration {
         let factor = 1_u32.checked_shl(u32::from(empties)).unwrap_or(u32::MAX);
         self.active.saturating_mul(factor).min(self.keep_alive)
-    }
-
-    /// The pause at keep-alive cadence of a queue asked at `asked_at`: up to its next phase, at
-    /// most the interval. A phase so near that the pause would halve waits for the one after, at
-    /// the price of a question that is not in phase.
-    pub fn keep_alive_pause(&self, asked_at: Timestamp, phase: u64) -> Duration {
-        let pause = self.until_phase(asked_at, phase);
-        if pause < self.keep_alive / 2 { self.keep_alive - pause } else { pause }
     }
 
     /// The time from `now` to the next moment of the phase; above zero, at most the interval.
@@ -167,10 +159,12 @@ mod tests {
     #[test]
     fn a_quiet_queue_is_asked_once_an_interval_at_its_phase() {
         let phase = 17_000;
-        let mut now = Timestamp(1_700_000_017_005);
+        let mut now = Timestamp(1_699_800_017_005);
         for _ in 0..100 {
-            let pause = PACE.keep_alive_pause(now, phase);
-            assert!(pause <= PACE.keep_alive && pause >= PACE.keep_alive / 2);
+            let pause = PACE.until_phase(now, phase);
+            assert!(
+                pause <= PACE.keep_alive && pause >= PACE.keep_alive - Duration::from_millis(5)
+            );
             now = Timestamp(now.0 + pause.as_millis() as i64 + 5);
         }
         assert_eq!(now.0.rem_euclid(300_000) - 17_000, 5);

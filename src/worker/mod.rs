@@ -247,7 +247,7 @@ impl Worker {
                 return;
             }
             queue.doing = Doing::Waiting(class);
-            let dies_at = now + queue.likely_headroom(now, &self.outside.pace);
+            let dies_at = now + queue.time_left(now, &self.outside.pace);
             self.ready.push(class, index, dies_at);
         }
         if let Some(at) = queue.promoted_at(class, now, &self.outside.pace) {
@@ -431,9 +431,6 @@ impl Worker {
         let mut required = Required::default();
         let mut asked_until = now;
         for queue in self.queues.iter().flatten() {
-            if matches!(queue.doing, Doing::Waiting(_)) {
-                asked_until = asked_until.min(queue.due);
-            }
             if let Some(until) = queue.asked_until(now, &self.outside.pace) {
                 asked_until = asked_until.min(until);
             }

@@ -86,16 +86,23 @@ pub(super) async fn ask_with(
     if let Some(change) = change {
         is_kept &= outside.keep(question.of.clone(), change).await;
     }
-    let is_suspect = is_suspect && !sabotage::is_off(Guard::Suspicion);
-    if is_suspect && outside.is_handed_out_once && question.suspect.is_none() {
-        let at = Timestamp::now();
-        let since = question.answered_before;
+    let is_suspect = is_suspect && outside.is_handed_out_once;
+    let is_new = match &question.suspect {
+        None => is_suspect || refused.is_some(),
+        Some(suspect) => is_suspect && suspect.is_of_refusal,
+    };
+    if is_new && !sabotage::is_off(Guard::Suspicion) {
+        let (since, at) = (question.from(), Timestamp::now());
         is_kept &= outside.keep(question.of.clone(), Change::Suspected { since, at }).await;
-        // who looks waits for the publisher, and others may ask meanwhile
-        drop(slot.take());
-        let expected = outside.expected_id(&question.of).await;
-        let due = Instant::now() + outside.pace.suspicion();
-        suspicion = Suspicion::Begun(Suspect { since, due, expected });
+        let (mut due, mut expected) = (Instant::now(), None);
+        if is_suspect {
+            // who looks waits for the publisher, and others may ask meanwhile
+            drop(slot.take());
+            expected = outside.expected_id(&question.of).await;
+            due = Instant::now() + outside.pace.suspicion();
+        }
+        let suspect = Suspect { since, due, expected, is_of_refusal: !is_suspect };
+        suspicion = Suspicion::Begun(suspect);
     }
     if is_kept {
         written.over();
@@ -180,6 +187,9 @@ impl Heard {
 
 /// What an answered question says of a suspicion: a gap, that it is unfounded, or nothing yet.
 fn judge(question: &Question, suspect: &Suspect, next_id: Option<u64>) -> Option<Change> {
+    if suspect.is_of_refusal {
+        return Some(Change::Unsuspected);
+    }
     match (suspect.expected, next_id) {
         (Some(expected), Some(next)) if next == expected => return Some(Change::Unsuspected),
         (Some(expected), Some(next)) if next > expected => {

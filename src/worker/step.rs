@@ -68,7 +68,7 @@ pub(super) struct Question {
     pub(super) suspect: Option<Suspect>,
 }
 
-/// Events that may have been removed from the queue and never arrived.
+/// Events that may have been removed from the queue and never arrived, or may die with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Suspect {
     /// Start of the last answered question before it.
@@ -78,6 +78,9 @@ pub(super) struct Suspect {
     /// The id that the next event must have, if nothing was lost and ids are known to be
     /// consecutive.
     pub(super) expected: Option<u64>,
+    /// Nothing but a refused credential is behind it, which removes no event: what it says is since
+    /// when the queue was not answered, should it be found dead. Any answer lifts it.
+    pub(super) is_of_refusal: bool,
 }
 
 /// What a question did to a suspicion.

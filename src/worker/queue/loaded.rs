@@ -47,6 +47,7 @@ impl Queue {
                 since: suspicion.since,
                 due: Instant::now() + pace.suspicion().saturating_sub(waited),
                 expected: state.settling_id(),
+                is_of_refusal: false,
             })
         });
         let open_gap = state.recovery.map(|recovery| recovery.gap_id);

@@ -73,7 +73,8 @@ pub(super) struct Queue {
     pub(super) asked: Option<Instant>,
     /// The same by the wall clock; after a restart what is known at least.
     asked_at: Timestamp,
-    /// The same; after a restart what is most likely.
+    /// The same; of a queue that an owner before us asked the moment of its phase, which says more
+    /// unless a clock was set meanwhile.
     pub(super) asked_likely: Timestamp,
     pub(super) doing: Doing,
     owner_epoch: i64,

@@ -35,7 +35,13 @@ fn subscription() -> Subscription {
 fn subscribed() -> Queue {
     let mut queue = Queue::subscribing(UserId::from("user"));
     queue.settle(Came::Subscribed(Box::new(subscription())), &PACE);
+    queue.phase = phase_in(PACE.keep_alive);
     queue
+}
+
+/// The phase whose next moment is so far away.
+fn phase_in(time: Duration) -> u64 {
+    (Timestamp::now().0 + time.as_millis() as i64) as u64
 }
 
 /// A queue whose synchronization is long over.
@@ -122,6 +128,35 @@ async fn a_quiet_queue_is_never_left_alone_longer_than_the_keep_alive_interval()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_queue_is_asked_at_its_phase_whatever_its_cadence() {
+    let near = Duration::from_secs(100);
+    for (is_active, empties) in [(true, 0), (false, 7), (false, 8), (false, 20)] {
+        let mut queue = quiet();
+        queue.phase = phase_in(near);
+        queue.empties = empties;
+        let pace = Pace { active: Duration::from_secs(if is_active { 150 } else { 1 }), ..PACE };
+        queue.active_until = is_active.then(|| Instant::now() + PACE.active_for);
+        let pause = pause(queue.settle(asked(PollOutcome::Empty), &pace));
+        let is_at_phase = pause.abs_diff(near) < Duration::from_secs(2);
+        assert!(is_at_phase, "{pause:?} after {empties} empty answers, active: {is_active}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_not_answered_at_the_phase_was_asked_in_turn_until_then_and_no_longer() {
+    let mut queue = quiet();
+    queue.phase = phase_in(Duration::from_secs(100));
+    queue.settle(asked(PollOutcome::Empty), &PACE);
+    let phase_at = Instant::now() + Duration::from_secs(100);
+    tokio::time::advance(Duration::from_secs(90)).await;
+    assert_eq!(queue.asked_until(Instant::now(), &PACE), None);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    queue.settle(asked(PollOutcome::ServerError), &PACE);
+    let until = queue.asked_until(Instant::now(), &PACE).unwrap();
+    assert!(until < phase_at && phase_at - until < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_backs_off_but_never_past_the_keep_alive_time() {
     let mut queue = quiet();
     queue.settle(asked(PollOutcome::Empty), &PACE);
@@ -131,7 +166,8 @@ async fn a_failure_backs_off_but_never_past_the_keep_alive_time() {
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
     tokio::time::advance(Duration::from_secs(280)).await;
-    assert_eq!(pause(queue.settle(asked(PollOutcome::ServerError), &PACE)).as_secs(), 20);
+    let left = pause(queue.settle(asked(PollOutcome::ServerError), &PACE));
+    assert!(left.abs_diff(Duration::from_secs(20)) < Duration::from_secs(2), "{left:?}");
     // past it, every backoff
     tokio::time::advance(Duration::from_secs(30)).await;
     assert_eq!(pause(queue.settle(asked(PollOutcome::ServerError), &PACE)).as_secs(), 60);
@@ -271,7 +307,7 @@ async fn a_question_without_an_answer_is_remembered_until_it_is_known_what_becam
     queue.settle(asked(PollOutcome::Empty), &PACE);
     let since = queue.asked_at;
     let due = Instant::now() + PACE.suspicion();
-    let suspect = Suspect { since, due, expected: None };
+    let suspect = Suspect { since, due, expected: None, is_of_refusal: false };
     let timed_out = |suspicion| Came::Asked {
         outcome: PollOutcome::Timeout,
         started: Instant::now(),
@@ -356,6 +392,7 @@ fn loaded(ago: Duration) -> Loaded {
 async fn a_quiet_queue_of_the_topics_is_asked_at_keep_alive_cadence_from_the_first_answer_on() {
     for (ago, is_quiet) in [(600, true), (60, false)] {
         let mut queue = Queue::from_loaded(loaded(Duration::from_secs(ago)), None, &PACE);
+        queue.phase = phase_in(PACE.keep_alive);
         let Next::At(due) = queue.settle(asked(PollOutcome::Empty), &PACE) else { panic!() };
         let is_slow = due >= Instant::now() + PACE.keep_alive / 2;
         assert_eq!(is_slow, is_quiet, "asked {ago} s ago");
@@ -365,7 +402,8 @@ async fn a_quiet_queue_of_the_topics_is_asked_at_keep_alive_cadence_from_the_fir
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_is_read_anew_keeps_its_suspicion_and_takes_the_rest_from_the_topics() {
     let mut queue = quiet();
-    let suspect = Suspect { since: Timestamp(7), due: Instant::now(), expected: None };
+    let due = Instant::now();
+    let suspect = Suspect { since: Timestamp(7), due, expected: None, is_of_refusal: true };
     queue.suspect = Some(Box::new(suspect.clone()));
     let mut known = loaded(Duration::from_secs(60));
     known.state.queue_id = QueueId::from("q2");
@@ -387,8 +425,8 @@ async fn who_takes_over_tells_by_the_phase_which_queue_is_nearest_to_its_death()
     let queue = Queue::from_loaded(Loaded { subscription, state }, Some(until), &PACE);
     let asked = PACE.phase_before(until, queue.phase);
     let wanted = PACE.queue_lifetime.saturating_sub(Timestamp::now().since(asked));
-    let likely = queue.likely_headroom(Instant::now(), &PACE);
-    assert!(wanted.abs_diff(likely) < Duration::from_secs(1), "{wanted:?} {likely:?}");
-    // what is known for sure says less
-    assert!(queue.headroom(Instant::now(), &PACE) <= likely);
+    let left = queue.time_left(Instant::now(), &PACE);
+    assert!(wanted.abs_diff(left) < Duration::from_secs(1), "{wanted:?} {left:?}");
+    // what may be lost begins at what is known for sure
+    assert_eq!(queue.asked_at, until.before(PACE.keep_alive));
 }

@@ -1,7 +1,8 @@
 //! When a queue's next step is due, and how pressing it is.
 //!
-//! Promises: a queue is not left alone for longer than the keep-alive interval while its source
-//! answers, and not out of patience with the source when it does not.
+//! Promises: a queue is asked at each moment of its phase while its source answers, and so never left
+//! alone for longer than the keep-alive interval, and not out of patience with the source when it
+//! does not.
 //!
 //! Knows nothing of: what a step is.
 
@@ -79,24 +80,21 @@ impl Queue {
 
     /// When the queue is asked next, whatever waits to be listed.
     pub(in crate::worker) fn question_due(&self, now: Instant, pace: &Pace) -> Instant {
-        let keep_alive_at = self.asked.map(|asked| asked + pace.keep_alive);
+        let phase_at = self.asked.map(|asked| asked + pace.until_phase(self.asked_at, self.phase));
         let due = if matches!(self.need, Need::NewQueue(_)) && self.blocked.is_none() {
             now
         } else if self.blocked.is_some() {
             now + pace.credential_retry
         } else if self.failures > 0 {
             let retry = now + self.backoff(now, pace);
-            keep_alive_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
-        } else if self.is_active(now) {
-            now + pace.active
+            phase_at.filter(|at| *at > now).map_or(retry, |at| retry.min(at))
         } else {
-            let pause = pace.pause(self.empties);
-            let asked = self.asked.unwrap_or(now);
-            if pause >= pace.keep_alive {
-                asked + pace.keep_alive_pause(self.asked_at, self.phase)
+            let wished = if self.is_active(now) {
+                now + pace.active
             } else {
-                asked + pause
-            }
+                self.asked.unwrap_or(now) + pace.pause(self.empties)
+            };
+            phase_at.map_or(wished, |at| wished.min(at))
         };
         match &self.suspect {
             // an answer is needed then to tell what became of it
@@ -139,10 +137,15 @@ impl Queue {
         }
     }
 
-    /// Until when this queue was asked in turn, when it is overdue; none for one that may not be asked.
+    /// Until when this queue was asked in turn, when the moment of its phase has passed since without an
+    /// answer; none for one whose credential is refused, when a suspicion says since when.
     pub(in crate::worker) fn asked_until(&self, now: Instant, pace: &Pace) -> Option<Instant> {
-        let overdue = self.age(now).saturating_sub(pace.keep_alive);
-        (self.blocked.is_none() && !overdue.is_zero()).then(|| now.checked_sub(overdue))?
+        let asked_at = if self.asked.is_some() { self.asked_at } else { self.asked_likely };
+        let missed = self.age(now).checked_sub(pace.until_phase(asked_at, self.phase))?;
+        // a moment before the phase: at the phase itself its turn has come
+        let until = now.checked_sub(missed + Duration::from_millis(1))?;
+        let is_known = self.blocked.is_some() && self.suspect.is_some();
+        (!is_known).then_some(until)
     }
 
     /// The pause before the next try; of a queue that can still be saved never so long that few
@@ -156,10 +159,11 @@ impl Queue {
         pause.min((headroom / TRIES_LEFT).max(FIRST_BACKOFF))
     }
 
+    /// For how long nobody has asked. Where an owner before us asked last, its phase says when.
     pub(super) fn age(&self, now: Instant) -> Duration {
         match self.asked {
             Some(asked) => now - asked,
-            None => Timestamp::now().since(self.asked_at),
+            None => Timestamp::now().since(self.asked_likely),
         }
     }
 
@@ -167,15 +171,9 @@ impl Queue {
         pace.queue_lifetime.saturating_sub(self.age(now))
     }
 
-    /// The time left to the queue by what is most likely, and none to one that is dead. Where it was
-    /// asked by an owner before us, its phase says more than what is known for sure.
-    pub(in crate::worker) fn likely_headroom(&self, now: Instant, pace: &Pace) -> Duration {
-        let age = match self.asked {
-            _ if self.needs_queue() => return Duration::ZERO,
-            Some(asked) => now - asked,
-            None => Timestamp::now().since(self.asked_likely),
-        };
-        pace.queue_lifetime.saturating_sub(age)
+    /// The time left to the queue, and none to one that is dead.
+    pub(in crate::worker) fn time_left(&self, now: Instant, pace: &Pace) -> Duration {
+        if self.needs_queue() { Duration::ZERO } else { self.headroom(now, pace) }
     }
 }
 

@@ -23,6 +23,13 @@ pub const ALL: &[Scenario] = &[
         Box::pin(refused_for_long(c))
     })
     .long(),
+    Scenario::new("L2c", "a user is refused until the queue is dead, over restarts", ONE, |c| {
+        Box::pin(refused_over_restarts(c))
+    }),
+    Scenario::new("L2c-", "a user is refused until the queue is dead, over restarts", ONE, |c| {
+        Box::pin(refused_over_restarts(c))
+    })
+    .without("suspicion", Rule::Lost),
     Scenario::new("L3", "users are forbidden", ONE, |c| Box::pin(forbidden(c))),
     Scenario::new("L4", "queues die", ONE, |c| Box::pin(queues_die(c, 404))),
     Scenario::new("L4b", "queues die and are called gone", ONE, |c| Box::pin(queues_die(c, 410))),
@@ -131,6 +138,26 @@ async fn refused_for_long(context: Context) -> Verdict {
     world.rules.longest_pause = None;
     let (users, verdict) = (world.users().len(), world.verdict().await);
     assert!(verdict.counts.certain >= users, "every queue dies of it: {:?}", verdict.counts);
+    verdict
+}
+
+/// Who comes back knows since when the user was not answered, though everybody else was.
+async fn refused_over_restarts(context: Context) -> Verdict {
+    let mut world = World::new(context, &[]).await;
+    let user = world.users()[0].clone();
+    world.stage.simulator.inflict(Order::always(Fault::Unauthorized).of(&user)).unwrap();
+    for minutes in [6, 5, 5] {
+        world.pause(minutes).await;
+        world.stop().await;
+        world.start().await;
+    }
+    world.pause(4).await;
+    world.stage.simulator.heal();
+    world.pause(6).await;
+    // the user is not asked
+    world.rules.longest_pause = None;
+    let verdict = world.verdict().await;
+    assert!(verdict.counts.deaths > 0, "the queue dies of it: {:?}", verdict.counts);
     verdict
 }
 
