@@ -87,6 +87,9 @@ pub mod pulse;
 /// Every number we show.
 pub mod metrics;
 
+/// What the process writes about itself.
+pub mod logging;
+
 /// Every setting, its default, and what makes a set of them wrong.
 pub mod config;
 

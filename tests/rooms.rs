@@ -41,17 +41,18 @@ const KNOWS: &[(&str, &str)] = &[
     (
         "service",
         "admin assignment budget config credential event gap ids journal journal_mark kafka linxo \
-         metrics publisher pulse queue_state record registry sabotage schedule secret subscription \
+         logging metrics publisher pulse queue_state record registry sabotage schedule secret subscription \
          topics worker",
     ),
     ("check", "admin config credential ids kafka linxo metrics record registry service topics"),
     ("simulator", ""),
     ("oracle", "event kafka metrics record registry simulator"),
     ("load", "config door ids kafka oracle record registry secret simulator topics stop"),
-    ("demo", "config credential ids kafka oracle record service simulator topics stop"),
+    ("demo", "config credential ids kafka logging oracle record service simulator topics stop"),
     ("stop", ""),
     ("pulse", "ids"),
     ("metrics", "ids"),
+    ("logging", "config"),
     ("config", "secret"),
     ("credential", "ids secret"),
     ("secret", ""),
@@ -60,7 +61,7 @@ const KNOWS: &[(&str, &str)] = &[
 
 /// What the programs may know.
 const PROGRAMS: &[(&str, &str)] = &[
-    ("linxo_bridge", "bulk check config credential demo journal kafka service stop topics"),
+    ("linxo_bridge", "bulk check config credential demo journal kafka logging service stop topics"),
     ("linxo_simulator", "simulator"),
     ("linxo_load", "load"),
 ];
@@ -72,7 +73,7 @@ const CRATES: &[(&str, &str)] = &[
     ("chacha20poly1305", "credential"),
     ("prometheus", "metrics"),
     ("rdkafka", "assignment demo kafka load publisher topics"),
-    ("reqwest", "admin demo door linxo load registry"),
+    ("reqwest", "admin demo door load registry"),
     ("rusqlite", "journal"),
 ];
 const EXCEPTIONS: &[(&str, &str)] = &[("service", "rdkafka::error::KafkaError")];

@@ -30,7 +30,7 @@ use url::Url;
 
 pub use faults::{Fault, Faults};
 pub use topics::{ACTIONS, Topics};
-pub use values::{duration, duration_text};
+pub use values::{LOG_FILTER_FORM, duration, duration_text, is_log_filter};
 
 use crate::secret::Secret;
 use raw::Raw;

@@ -183,7 +183,7 @@ impl Feed {
                 Ok(None) if self.is_over() => return None,
                 Ok(None) => came.await,
                 Err(fault) => {
-                    tracing::error!(%fault, "the journal cannot be read, publishing waits");
+                    tracing::error!(error = %fault, "the journal cannot be read, publishing waits");
                     tokio::time::sleep(AGAIN).await;
                 }
             }

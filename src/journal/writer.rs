@@ -150,7 +150,7 @@ impl Writer {
                 }
                 Err(fault) if fault.is_damage() => {
                     // the next start carries over what can be read, and tells every user
-                    tracing::error!(%fault, "the journal is damaged, the process ends to mend it at its next start");
+                    tracing::error!(error = %fault, "the journal is damaged, the process ends to mend it at its next start");
                     std::process::exit(1);
                 }
                 Err(fault) if attempt == 1 || attempt.is_multiple_of(20) => {
@@ -170,7 +170,7 @@ impl Writer {
 
     fn fail(&self, what: &str) {
         self.shared.is_failing.store(true, Ordering::Release);
-        tracing::error!(what, "the journal does not take answers, asking waits");
+        tracing::error!(reason = what, "the journal does not take answers, asking waits");
     }
 
     fn tidy(&mut self) {
@@ -184,7 +184,7 @@ impl Writer {
 
     fn forget(&self, number: u64) {
         if let Err(fault) = self.store.forget(number) {
-            tracing::warn!(%fault, "published rows stay in the journal for now");
+            tracing::warn!(error = %fault, "published rows stay in the journal for now");
         }
     }
 }

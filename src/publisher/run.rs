@@ -257,7 +257,7 @@ impl Publishing {
         }
         tracing::info!(
             rows = inherited - position,
-            took = ?began.elapsed(),
+            elapsed = ?began.elapsed(),
             "what the journal holds is foreseen, its queues are asked while it is published"
         );
         for adoption in self.adoptions.extract_if(.., |of| is_far(of)) {

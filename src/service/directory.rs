@@ -22,6 +22,7 @@ use crate::assignment::Ownership;
 use crate::credential::Credential;
 use crate::ids::{JournalId, Timestamp, UserId};
 use crate::kafka::partition_of;
+use crate::logging::LogFilter;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::secret::Secret;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub(super) progress: Arc<Progress>,
     pub(super) pulse: Arc<Pulse>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) log: LogFilter,
     pub(super) has_client_credential: bool,
     pub(super) peers: Peers,
 }
@@ -228,5 +230,13 @@ impl Bridge for Directory {
 
     fn metrics_text(&self) -> String {
         self.shared.metrics.text()
+    }
+
+    fn log_filter(&self) -> String {
+        self.shared.log.text()
+    }
+
+    fn change_log_filter(&self, filter: &str) -> Result<(), String> {
+        self.shared.log.change(filter).map_err(|fault| fault.to_string())
     }
 }

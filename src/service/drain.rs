@@ -41,7 +41,7 @@ pub async fn drain(config: &Config, keys: KeyRing) -> Result<u64, ServiceError> 
     let (journal, feed) = Journal::open(folder, Arc::new(keys), settings, Arc::clone(&metrics))?;
     if let Some(damage) = journal.damage() {
         tracing::error!(
-            what = damage.what,
+            reason = damage.what,
             "rows of this journal are lost, its users get no gap by a drain"
         );
     }

@@ -26,6 +26,7 @@ use crate::event::Redaction;
 use crate::journal::{Folder, Journal, JournalError, JournalSettings};
 use crate::kafka::{Clients, Following, Reach};
 use crate::linxo::{self, Room, Source, SourceError, SourceSettings, TokenNews, TokenObserver};
+use crate::logging::LogFilter;
 use crate::metrics::{Metrics, MetricsError};
 use crate::publisher::{self, Limits, Pen, PublisherError, PublisherSettings};
 use crate::pulse::Pulse;
@@ -43,6 +44,8 @@ const LEAVE: Duration = Duration::from_secs(2);
 pub struct Setting {
     /// Seals and opens credentials.
     pub keys: KeyRing,
+    /// Which log lines the process writes.
+    pub log: LogFilter,
     /// What the topics are like, when they cannot be asked: the demo's cluster takes no such calls.
     pub shape: Option<Shape>,
 }
@@ -145,6 +148,7 @@ pub async fn serve(
             progress: Arc::clone(&progress),
             pulse: Arc::clone(&pulse),
             metrics: Arc::clone(&metrics),
+            log: setting.log.clone(),
             has_client_credential: config.linxo.client_id.is_some(),
             peers: Peers::default(),
         }),
