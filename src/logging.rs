@@ -5,8 +5,8 @@
 //!   what would be right;
 //! - which lines are written can be changed while the process runs, for this process and until it
 //!   ends; the change is itself a line, with the filter before;
-//! - a value has the same field name wherever it is told, and a name one meaning: the table below
-//!   is all there are (tested against the sources);
+//! - a value has the same field name wherever it is told, in log lines and in traces, and a name one
+//!   meaning: the table below is all there are (tested against the sources);
 //! - no line holds a secret; of what is about a person there is the user id alone.
 //!
 //! | field | meaning |
@@ -18,9 +18,12 @@
 //! | `client` | which Kafka client: the role at the end of its `client.id` |
 //! | `elapsed` | how long it took |
 //! | `error` | what went wrong, in the words of whoever refused |
+//! | `events` | how many events an answer held |
 //! | `filter`, `filter_before` | which lines are written, now and until now |
+//! | `generation` | the number of a queue among its subscription's |
 //! | `instance` | `kafka.instance_id` |
 //! | `journal` | the UUID of a journal |
+//! | `late` | whether it was published by an instance that no longer owned the partition |
 //! | `limits` | what topics take, each by its name |
 //! | `outcome` | the label `outcome` of the metric that counts it |
 //! | `partition`, `partitions` | a control partition; how many |
@@ -28,7 +31,7 @@
 //! | `queue` | the id of a queue |
 //! | `rate`, `rate_before`, `lowest_rate`, `required_rate` | requests a second: allowed now, before, at the least; needed |
 //! | `reason` | why, in words |
-//! | `rows` | how many rows of the journal |
+//! | `row`, `rows` | the number of a row of the journal; how many |
 //! | `schema`, `subject` | a schema's id in the registry; the name it is kept under |
 //! | `sent` | whether the request reached the source as far as is known |
 //! | `topic`, `topics` | the name of a topic; of several |
@@ -144,6 +147,14 @@ mod tests {
             for (at, _) in text.match_indices(&head) {
                 let line = text[..at].matches('\n').count() + 1;
                 lines.push((line, fields(&text[at + head.len()..])));
+            }
+        }
+        // the attributes of traces; names with a dot are those of OpenTelemetry's own conventions
+        for (at, head) in text.match_indices("KeyValue::new(\"") {
+            let name = text[at + head.len()..].split('"').next().unwrap_or_default();
+            if !name.contains('.') {
+                let line = text[..at].matches('\n').count() + 1;
+                lines.push((line, Some(vec![name.to_owned()])));
             }
         }
         lines

@@ -31,7 +31,7 @@ const KNOWS: &[(&str, &str)] = &[
     (
         "publisher",
         "assignment event gap ids journal journal_mark kafka metrics pulse queue_state record \
-         sabotage subscription topics",
+         sabotage subscription topics traces",
     ),
     ("kafka", "config ids sabotage"),
     ("topics", "config kafka"),
@@ -42,7 +42,7 @@ const KNOWS: &[(&str, &str)] = &[
         "service",
         "admin assignment budget config credential event gap ids journal journal_mark kafka linxo \
          logging metrics publisher pulse queue_state record registry sabotage schedule secret subscription \
-         topics worker",
+         topics traces worker",
     ),
     ("check", "admin config credential ids kafka linxo metrics record registry service topics"),
     ("simulator", ""),
@@ -53,6 +53,7 @@ const KNOWS: &[(&str, &str)] = &[
     ("pulse", "ids"),
     ("metrics", "ids"),
     ("logging", "config"),
+    ("traces", "config ids metrics"),
     ("config", "secret"),
     ("credential", "ids secret"),
     ("secret", ""),
@@ -71,9 +72,12 @@ const CRATES: &[(&str, &str)] = &[
     ("apache_avro", "record"),
     ("axum", "admin simulator"),
     ("chacha20poly1305", "credential"),
+    ("opentelemetry", "traces"),
+    ("opentelemetry_otlp", "traces"),
+    ("opentelemetry_sdk", "traces"),
     ("prometheus", "metrics"),
     ("rdkafka", "assignment demo kafka load publisher topics"),
-    ("reqwest", "admin demo door load registry"),
+    ("reqwest", "admin demo door load registry traces"),
     ("rusqlite", "journal"),
 ];
 const EXCEPTIONS: &[(&str, &str)] = &[("service", "rdkafka::error::KafkaError")];

@@ -1,9 +1,21 @@
-//! What the bridge tells of itself: log lines whose filter is changed while it runs.
+//! What the bridge tells of itself: log lines whose filter is changed while it runs, and traces.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::routing::post;
+use linxo_kafka_bridge::simulator::Sync;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
 use serde_json::{Value, json};
 use support::{Bridge, PATIENCE, Stage};
 use tokio::time::{Duration, Instant, sleep};
@@ -67,4 +79,158 @@ async fn the_log_is_json_where_wished_and_its_filter_changes_while_the_bridge_ru
     let last = lines(&bridge).pop().unwrap();
     assert_eq!(last["fields"]["filter_before"], "off");
     assert!(bridge.stop().await.success());
+}
+
+/// An OpenTelemetry collector, as far as traces go.
+#[derive(Clone, Default)]
+struct Collector {
+    bodies: Arc<Mutex<Vec<Bytes>>>,
+}
+
+impl Collector {
+    /// Listens; where.
+    async fn start(&self) -> String {
+        let bodies = Arc::clone(&self.bodies);
+        let take = move |body: Bytes| async move {
+            bodies.lock().unwrap().push(body);
+            StatusCode::OK
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/v1/traces", post(take));
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        url
+    }
+
+    /// The spans of each trace so far, by when they began.
+    fn traces(&self) -> Vec<Vec<Span>> {
+        let mut traces: BTreeMap<Vec<u8>, Vec<Span>> = BTreeMap::new();
+        for body in self.bodies.lock().unwrap().iter() {
+            let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
+            for of in request.resource_spans {
+                let facts = of.resource.unwrap().attributes;
+                let named = facts.iter().any(|fact| {
+                    fact.key == "service.name"
+                        && format!("{:?}", fact.value).contains("linxo-bridge")
+                });
+                assert!(named, "{facts:?}");
+                for span in of.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                    traces.entry(span.trace_id.clone()).or_default().push(span);
+                }
+            }
+        }
+        traces.into_values().collect()
+    }
+}
+
+fn number(span: &Span, name: &str) -> i64 {
+    let value = span.attributes.iter().find(|attribute| attribute.key == name);
+    match value.and_then(|value| value.value.as_ref()?.value.clone()) {
+        Some(any_value::Value::IntValue(number)) => number,
+        Some(any_value::Value::BoolValue(is_so)) => i64::from(is_so),
+        other => panic!("{name} is {other:?} in {span:?}"),
+    }
+}
+
+/// One trace from the question to the commit, its steps within it and in order.
+fn is_whole(spans: &[Span]) {
+    let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(names, ["answer", "ask", "journal", "wait", "transaction"]);
+    let (answer, steps) = spans.split_first().unwrap();
+    assert!(answer.parent_span_id.is_empty(), "{answer:?}");
+    let mut at = answer.start_time_unix_nano;
+    for step in steps {
+        assert_eq!(step.parent_span_id, answer.span_id);
+        assert_eq!(step.start_time_unix_nano, at, "{}", step.name);
+        assert!(step.end_time_unix_nano >= at, "{}", step.name);
+        at = step.end_time_unix_nano;
+    }
+    assert_eq!(at, answer.end_time_unix_nano);
+    let transaction = &spans[4];
+    let (mut last, mut told) = (transaction.start_time_unix_nano, Vec::new());
+    for event in &transaction.events {
+        assert!(event.time_unix_nano >= last, "{event:?}");
+        last = event.time_unix_nano;
+        told.push(event.name.as_str());
+    }
+    assert_eq!(told, ["gathered", "delivered"]);
+    assert!(last <= transaction.end_time_unix_nano);
+    assert!(number(transaction, "rows") >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_one_trace_from_the_question_to_the_commit() {
+    let collector = Collector::default();
+    let mut stage = Stage::new("traces").await;
+    stage.set("telemetry.otlp_endpoint", &format!("{:?}", collector.start().await));
+    stage.set("telemetry.sample", "1.0");
+    let bridge = stage.bridge().await;
+    let began = std::time::SystemTime::now();
+    let mut queues = Vec::new();
+    for user in ["user-of-traces-1", "user-of-traces-2", "user-of-traces-3"] {
+        queues.push(bridge.put(user).await["queue_id"].as_str().unwrap().to_owned());
+        stage.simulator.start_sync(user, &Sync::default()).unwrap();
+    }
+    stage.drained().await;
+    let received = bridge.metric("linxo_bridge_events_received_total").await;
+    let answers = bridge.metric("linxo_bridge_polls_total{outcome=\"events\"}").await;
+    let empty = bridge.metric("linxo_bridge_polls_total{outcome=\"empty\"}").await;
+    assert!(received > 0.0 && answers > 0.0 && empty > 0.0, "{received} {answers} {empty}");
+    // what was taken last is sent before the end
+    assert!(bridge.stop().await.success());
+
+    let traces = collector.traces();
+    assert_eq!(traces.len(), answers as usize, "an empty answer is no trace");
+    traces.iter().for_each(|spans| is_whole(spans));
+    let events: i64 = traces.iter().map(|spans| number(&spans[0], "events")).sum();
+    assert_eq!(events, received as i64);
+    for answer in traces.iter().map(|spans| &spans[0]) {
+        assert_eq!((number(answer, "late"), number(answer, "attempt")), (0, 1));
+        assert_eq!(number(answer, "generation"), 1);
+        let since = began.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        assert!(u128::from(answer.start_time_unix_nano) >= since);
+    }
+    let sent: Vec<u8> = collector.bodies.lock().unwrap().concat();
+    for hidden in queues.iter().map(String::as_str).chain(["user-of-traces"]) {
+        assert!(!String::from_utf8_lossy(&sent).contains(hidden), "{hidden} is in a trace");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_endpoint_of_ours_nothing_is_sent() {
+    let collector = Collector::default();
+    let url = collector.start().await;
+    let mut stage = Stage::new("no-traces").await;
+    stage.set("telemetry.sample", "1.0");
+    // the variables of OpenTelemetry alone do not start it
+    stage.launch_through(&["env", &format!("OTEL_EXPORTER_OTLP_ENDPOINT={url}")]);
+    let bridge = stage.bridge().await;
+    bridge.put("ann").await;
+    stage.simulator.start_sync("ann", &Sync::default()).unwrap();
+    stage.drained().await;
+    for outcome in ["exported", "dropped", "failed"] {
+        let series = format!("linxo_bridge_traces_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(bridge.metric(&series).await, 0.0, "{outcome}");
+    }
+    assert!(bridge.stop().await.success());
+    assert!(collector.bodies.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_never_answers_holds_up_neither_events_nor_the_stop() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut stage = Stage::new("no-collector").await;
+    let url = format!("\"http://{}\"", silent.local_addr().unwrap());
+    stage.set("telemetry.otlp_endpoint", &url);
+    stage.set("telemetry.sample", "1.0");
+    stage.set("service.grace", "\"3s\"");
+    let bridge = stage.bridge().await;
+    bridge.put("ann").await;
+    stage.simulator.start_sync("ann", &Sync::default()).unwrap();
+    stage.drained().await;
+    let began = Instant::now();
+    let (status, log) = bridge.stop_telling().await;
+    assert!(status.success());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(log.contains("not every trace was sent within service.grace"), "{log}");
 }

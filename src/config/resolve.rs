@@ -15,12 +15,12 @@ use url::Url;
 use super::faults::Faults;
 use super::raw::{Raw, read_secret};
 use super::readers::{
-    base_url, choice, duration, flag, number, path, positive, size, stand_in, text,
+    base_url, choice, duration, flag, number, path, positive, share, size, stand_in, text,
 };
 use super::{
     Admin, Config, Credentials, Delivery, GroupProtocol, Journal, Kafka, LOG_FILTER_FORM, Linxo,
-    LogFormat, Polling, Records, SchemaRegistry, Service, Topics, UserNaming, is_log_filter,
-    properties, topics, values,
+    LogFormat, Polling, Records, SchemaRegistry, Service, Telemetry, Topics, UserNaming,
+    is_log_filter, properties, topics, values,
 };
 
 const MIB: u64 = 1 << 20;
@@ -51,6 +51,7 @@ impl Config {
             records: records(raw),
             admin: admin(raw)?,
             service: service(raw),
+            telemetry: telemetry(raw),
         })
     }
 }
@@ -341,5 +342,12 @@ fn service(raw: &mut Raw) -> Service {
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             LogFormat::Text,
         ),
+    }
+}
+
+fn telemetry(raw: &mut Raw) -> Telemetry {
+    Telemetry {
+        otlp_endpoint: base_url(raw, "telemetry.otlp_endpoint", false),
+        sample: share(raw, "telemetry.sample", 0.01),
     }
 }

@@ -210,7 +210,7 @@ impl Feed {
             Err(source) => return Err(FeedFault::Sealed { number, source }),
         };
         let (of, change) = super::form::read(&plain).ok_or(FeedFault::Unknown { number })?;
-        Ok(Some(Row { number, end, of, change, settle: None }))
+        Ok(Some(Row { number, end, of, change, synced: None, settle: None }))
     }
 
     /// Every row up to this one was given, or is damaged and will never be.

@@ -110,6 +110,7 @@ impl Writer {
         self.shared.last_number.store(self.number, Ordering::Release);
         self.shared.written_end.store(self.end, Ordering::Release);
         sabotage::pass(CrashPoint::AfterSync);
+        let synced = Some(Instant::now());
         let mut waiting = Vec::with_capacity(kept.len());
         let rows = kept.into_iter().zip(&stored).map(|(kept, stored)| {
             let Kept { of, change, came, settle } = kept;
@@ -119,7 +120,7 @@ impl Writer {
                 waiting.push((came, settle));
                 None
             };
-            Row { number: stored.number, end: stored.end, of, change, settle }
+            Row { number: stored.number, end: stored.end, of, change, synced, settle }
         });
         self.shared.tail.push(rows);
         for (came, settle) in waiting {

@@ -69,6 +69,10 @@ const CATALOGUE: &[(&str, &str, Labels)] = &[
     ("build_info", "gauge", &[("revision", "abc123"), ("version", "1.2.3")]),
 ];
 
+/// Beyond design.md 11: name, type, labels.
+const BEYOND: &[(&str, &str, Labels)] =
+    &[("traces_total", "counter", &[("outcome", "exported dropped failed")])];
+
 const CAUSES: &str = "QUEUE_EXPIRED QUEUE_GONE CREDENTIAL_REFUSED ANSWER_LOST INSTANCE_LOST \
                       EVENT_ID_JUMP OTHER";
 
@@ -127,6 +131,7 @@ fn names_types_and_labels_are_those_of_the_catalogue() {
     }
     let catalogue: BTreeMap<String, Shown> = CATALOGUE
         .iter()
+        .chain(BEYOND)
         .map(|(name, kind, labels)| {
             let labels = labels
                 .iter()

@@ -1,7 +1,8 @@
 //! Every number we show, one method per happening.
 //!
 //! Promises:
-//! - names, labels and label values are those of design.md 11, all present at 0 from the start;
+//! - names, labels and label values are those of design.md 11, and of the second table of
+//!   `contract.rs`, all present at 0 from the start;
 //! - the number of series is fixed: it grows neither with users nor with partitions;
 //! - moments are shown as moments, not as ages, so that they go on ageing when the process hangs;
 //! - each `Metrics` has its own registry, and telling it of a happening neither waits nor allocates.
@@ -26,7 +27,7 @@ use self::census::Censuses;
 use self::family::{Family, Maker, PairFamily};
 pub use self::labels::{
     ActionLabel, Certainty, DeadLetterReason, EventKind, GapCause, HeadroomBand, LagClass,
-    PollOutcome, QueueCondition, RebalanceKind, RegistryOutcome, Stage, TokenOutcome,
+    PollOutcome, QueueCondition, RebalanceKind, RegistryOutcome, Stage, TokenOutcome, TraceOutcome,
     TransactionOutcome,
 };
 use crate::ids::Timestamp;
@@ -102,6 +103,7 @@ pub struct Metrics {
     registry_requests: Family<RegistryOutcome, IntCounter>,
     budget: Gauge,
     budget_required: Gauge,
+    traces: Family<TraceOutcome, IntCounter>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -153,6 +155,7 @@ impl Metrics {
             registry_requests: make.counters("registry_requests_total", "Requests to the Schema Registry, by what became of them.")?,
             budget: make.gauge("request_budget_per_second", "Requests to Linxo this instance may send each second, less while Linxo throttles; 0 when there is no limit.")?,
             budget_required: make.gauge("request_budget_required_per_second", "Requests to Linxo this instance needs each second.")?,
+            traces: make.counters("traces_total", "Traces of answers, by what became of them.")?,
             registry,
         })
     }
@@ -268,6 +271,11 @@ impl Metrics {
     pub fn budget(&self, per_second: f64, required_per_second: f64) {
         self.budget.set(per_second);
         self.budget_required.set(required_per_second);
+    }
+
+    /// So many traces were taken by the collector, or not.
+    pub fn traces(&self, outcome: TraceOutcome, n: u64) {
+        self.traces.at(outcome).inc_by(n);
     }
 
     /// When the oldest answer that is not yet published was received; none: all are published.

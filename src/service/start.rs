@@ -34,6 +34,7 @@ use crate::record::{Decoder, Encoder, RecordError, Topics};
 use crate::registry::{Registry, RegistryError, RegistryFault};
 use crate::schedule::Pace;
 use crate::topics::{Shape, TopicDesk, TopicError};
+use crate::traces::{Exporter, Traces, TracesError};
 use crate::worker::Outside;
 
 const AGAIN: Duration = Duration::from_secs(2);
@@ -77,6 +78,9 @@ pub enum ServiceError {
     /// The publisher.
     #[error(transparent)]
     Publisher(#[from] PublisherError),
+    /// The collector of traces.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// The metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -135,6 +139,8 @@ pub async fn serve(
         })
     })?;
     let registry = registry(&config, &metrics)?;
+    let instance = &config.kafka.instance_id;
+    let (traces, exporter) = Traces::start(&config.telemetry, instance, &metrics)?;
     let reach = Reach::new(&clients, &topics.subscriptions)?;
 
     let directory = Directory {
@@ -189,12 +195,13 @@ pub async fn serve(
         reach,
         &directory,
         &metrics,
+        traces,
     );
     let result = tokio::select! {
         biased;
         _ = asked_to_stop.wait_for(|stop| *stop) => Ok(()),
         started = starting => match started {
-            Ok(started) => run(started, &config, &directory, stopped.clone()).await,
+            Ok(started) => run(started, &config, &directory, stopped.clone(), exporter).await,
             Err(error) => Err(error),
         },
     };
@@ -240,6 +247,7 @@ async fn start(
     reach: Reach,
     directory: &Directory,
     metrics: &Arc<Metrics>,
+    traces: Traces,
 ) -> Result<Started, ServiceError> {
     let shared = &directory.shared;
     let is_cleansing = setting.shape.is_none();
@@ -275,6 +283,7 @@ async fn start(
             metrics: Arc::clone(metrics),
             is_cleansing,
             pulse: Arc::clone(&shared.pulse),
+            traces,
         },
         feed,
         found,
@@ -335,6 +344,7 @@ async fn run(
     config: &Config,
     directory: &Directory,
     stopped: watch::Receiver<bool>,
+    exporter: Option<Exporter>,
 ) -> Result<(), ServiceError> {
     let Started { mut fleet, assignment, decisions, mut publisher_ended, budget, _marks } = started;
     let serving_budget = tokio::spawn(budget.run());
@@ -372,6 +382,11 @@ async fn run(
     // leaving takes no time of its own unless Kafka is away
     if timeout_at(deadline.max(Instant::now() + LEAVE), assignment.leave()).await.is_err() {
         tracing::warn!("the group was not left within service.grace");
+    }
+    if let Some(exporter) = exporter
+        && timeout_at(deadline.max(Instant::now() + LEAVE), exporter.ended()).await.is_err()
+    {
+        tracing::warn!("not every trace was sent within service.grace");
     }
     tracing::info!("stopped");
     result
