@@ -1,4 +1,5 @@
-//! What the bridge tells of itself: log lines whose filter is changed while it runs, and traces.
+//! What the bridge tells of itself: log lines whose filter is changed while it runs, traces, and as
+//! many series whatever the number of users.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 
@@ -233,4 +234,50 @@ async fn a_collector_that_never_answers_holds_up_neither_events_nor_the_stop() {
     assert!(status.success());
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert!(log.contains("not every trace was sent within service.grace"), "{log}");
+}
+
+/// The series of a running bridge, without their values.
+async fn series(bridge: &Bridge) -> Vec<String> {
+    let (_, text) = bridge.get("/metrics").await;
+    let lines = text.as_str().unwrap().lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_series_are_the_same_with_10_and_with_10_000_users() {
+    let mut stage = Stage::new("series").await;
+    stage.set("polling.active_for", "\"1s\"");
+    stage.set("polling.keep_alive", "\"5m\"");
+    let bridge = Arc::new(stage.bridge().await);
+    let mut before = Vec::new();
+    let mut subscribed = 0;
+    for users in [10, 10_000] {
+        let mut putting = tokio::task::JoinSet::new();
+        for user in subscribed..users {
+            if putting.len() >= 512 {
+                putting.join_next().await.unwrap().unwrap();
+            }
+            let bridge = Arc::clone(&bridge);
+            putting.spawn(async move { bridge.put(&format!("user-{user}")).await });
+        }
+        putting.join_all().await;
+        subscribed = users;
+        until("all are counted", async || {
+            bridge.metric("linxo_bridge_queues{state=\"live\"}").await == f64::from(users)
+        })
+        .await;
+        let now = series(&bridge).await;
+        assert!(now.len() > 200 && now.len() < 450, "{}", now.len());
+        if before.is_empty() {
+            before = now;
+        } else {
+            assert_eq!(now, before);
+        }
+    }
+    let requests = async || bridge.metric("linxo_bridge_kafka_requests_total").await > 0.0;
+    until("the producer says how it is", requests).await;
+    assert_eq!(bridge.metric("linxo_bridge_kafka_request_timeouts_total").await, 0.0);
+    assert!(bridge.metric("linxo_bridge_kafka_connections").await >= 1.0);
+    let bridge = Arc::into_inner(bridge).unwrap();
+    assert!(bridge.stop().await.success());
 }

@@ -55,7 +55,7 @@ pub trait Bridge: Clone + Send + Sync + 'static {
     fn readiness(&self) -> Readiness;
 
     /// The metrics as Prometheus reads them.
-    fn metrics_text(&self) -> String;
+    fn metrics_text(&self) -> impl Future<Output = String> + Send;
 
     /// Which log lines this instance writes.
     fn log_filter(&self) -> String;

@@ -343,7 +343,7 @@ async fn show_readiness<B: Bridge>(State(door): State<Shared<B>>) -> Result<Resp
 
 async fn show_metrics<B: Bridge>(State(door): State<Shared<B>>) -> Response {
     let content_type = [(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)];
-    (content_type, door.bridge.metrics_text()).into_response()
+    (content_type, door.bridge.metrics_text().await).into_response()
 }
 
 async fn show_openapi() -> Response {

@@ -15,6 +15,7 @@ mod census;
 #[cfg(test)]
 mod contract;
 mod family;
+mod kafka;
 mod labels;
 
 use std::sync::{Mutex, PoisonError};
@@ -25,6 +26,7 @@ use prometheus::{Gauge, Histogram, IntCounter, Registry, TextEncoder};
 pub use self::census::Census;
 use self::census::Censuses;
 use self::family::{Family, Maker, PairFamily};
+use self::kafka::KafkaGauges;
 pub use self::labels::{
     ActionLabel, Certainty, DeadLetterReason, EventKind, GapCause, HeadroomBand, LagClass,
     PollOutcome, QueueCondition, RebalanceKind, RegistryOutcome, Stage, TokenOutcome, TraceOutcome,
@@ -104,6 +106,7 @@ pub struct Metrics {
     budget: Gauge,
     budget_required: Gauge,
     traces: Family<TraceOutcome, IntCounter>,
+    kafka: KafkaGauges,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -156,6 +159,7 @@ impl Metrics {
             budget: make.gauge("request_budget_per_second", "Requests to Linxo this instance may send each second, less while Linxo throttles; 0 when there is no limit.")?,
             budget_required: make.gauge("request_budget_required_per_second", "Requests to Linxo this instance needs each second.")?,
             traces: make.counters("traces_total", "Traces of answers, by what became of them.")?,
+            kafka: KafkaGauges::new(&make)?,
             registry,
         })
     }
@@ -276,6 +280,16 @@ impl Metrics {
     /// So many traces were taken by the collector, or not.
     pub fn traces(&self, outcome: TraceOutcome, n: u64) {
         self.traces.at(outcome).inc_by(n);
+    }
+
+    /// What the producer says of itself, as librdkafka's statistics.
+    pub fn kafka_statistics(&self, statistics: &[u8]) {
+        self.kafka.show(statistics);
+    }
+
+    /// The producer is no more: it holds nothing, and is connected to nobody.
+    pub fn kafka_gone(&self) {
+        self.kafka.show(b"{}");
     }
 
     /// When the oldest answer that is not yet published was received; none: all are published.

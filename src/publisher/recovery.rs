@@ -129,7 +129,8 @@ impl Publishing {
         let mut attempt = 0_u32;
         loop {
             attempt += 1;
-            let error = match TransactionalProducer::connect(&config, INIT) {
+            let error = match TransactionalProducer::connect(&config, &self.settings.metrics, INIT)
+            {
                 Ok(producer) => match self.read_back(&producer, last).await {
                     Ok(position) => {
                         self.judge(&position)?;

@@ -49,6 +49,7 @@ pub(super) struct Shared {
     pub(super) progress: Arc<Progress>,
     pub(super) pulse: Arc<Pulse>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) scraping: tokio::sync::Mutex<()>,
     pub(super) log: LogFilter,
     pub(super) has_client_credential: bool,
     pub(super) peers: Peers,
@@ -228,8 +229,12 @@ impl Bridge for Directory {
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
     }
 
-    fn metrics_text(&self) -> String {
-        self.shared.metrics.text()
+    async fn metrics_text(&self) -> String {
+        // one at a time, and on another thread than the one that asks: the system is asked about
+        // the process, too
+        let _turn = self.shared.scraping.lock().await;
+        let metrics = Arc::clone(&self.shared.metrics);
+        tokio::task::spawn_blocking(move || metrics.text()).await.unwrap_or_default()
     }
 
     fn log_filter(&self) -> String {

@@ -154,6 +154,7 @@ pub async fn serve(
             progress: Arc::clone(&progress),
             pulse: Arc::clone(&pulse),
             metrics: Arc::clone(&metrics),
+            scraping: tokio::sync::Mutex::default(),
             log: setting.log.clone(),
             has_client_credential: config.linxo.client_id.is_some(),
             peers: Peers::default(),

@@ -145,7 +145,7 @@ impl Bridge for Fake {
         self.0.lock().unwrap().readiness.clone().unwrap_or(Readiness::Ready)
     }
 
-    fn metrics_text(&self) -> String {
+    async fn metrics_text(&self) -> String {
         "up 1\n".to_owned()
     }
 
