@@ -87,6 +87,12 @@ pub mod pulse;
 /// Every number we show.
 pub mod metrics;
 
+/// What the process writes about itself.
+pub mod logging;
+
+/// How long each step of an answer took, told for some answers to whoever collects traces.
+pub mod traces;
+
 /// Every setting, its default, and what makes a set of them wrong.
 pub mod config;
 

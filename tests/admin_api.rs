@@ -204,6 +204,8 @@ async fn who_has_no_token_is_refused_and_wrong_bodies_are_told_what_is_wrong() {
             ("POST", "/v1/subscriptions/user/hint"),
             ("GET", "/v1/subscriptions"),
             ("GET", "/v1/instances"),
+            ("GET", "/v1/log"),
+            ("PUT", "/v1/log"),
             ("GET", "/v1/what-is-not-there"),
         ] {
             send(&bridge, method, path, &headers, CLIENT).await.problem(401, "unauthorized");

@@ -187,6 +187,17 @@ async fn one_too_many(protocol: &str) {
             is_described(instance, "GET", path, status, &answer).await;
         }
     }
+    let before = all[1].get("/v1/log").await.1;
+    for (body, expected) in [(json!({"filter": "warn"}), 200), (json!({"filter": "wran"}), 422)] {
+        let (status, answer) = all[0].call("PUT", "/v1/log", Some(body)).await;
+        assert_eq!(status, expected, "{answer}");
+        is_described(&all[0], "PUT", "/v1/log", status, &answer).await;
+    }
+    for (instance, filter) in all.iter().zip([&json!({"filter": "warn"}), &before]) {
+        let (status, answer) = instance.get("/v1/log").await;
+        assert_eq!(&answer, filter, "a filter is of one instance");
+        is_described(instance, "GET", "/v1/log", status, &answer).await;
+    }
     for instance in all {
         assert!(instance.stop().await.success());
     }

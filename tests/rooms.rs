@@ -31,7 +31,7 @@ const KNOWS: &[(&str, &str)] = &[
     (
         "publisher",
         "assignment event gap ids journal journal_mark kafka metrics pulse queue_state record \
-         sabotage subscription topics",
+         sabotage subscription topics traces",
     ),
     ("kafka", "config ids sabotage"),
     ("topics", "config kafka"),
@@ -41,17 +41,19 @@ const KNOWS: &[(&str, &str)] = &[
     (
         "service",
         "admin assignment budget config credential event gap ids journal journal_mark kafka linxo \
-         metrics publisher pulse queue_state record registry sabotage schedule secret subscription \
-         topics worker",
+         logging metrics publisher pulse queue_state record registry sabotage schedule secret subscription \
+         topics traces worker",
     ),
     ("check", "admin config credential ids kafka linxo metrics record registry service topics"),
     ("simulator", ""),
     ("oracle", "event kafka metrics record registry simulator"),
     ("load", "config door ids kafka oracle record registry secret simulator topics stop"),
-    ("demo", "config credential ids kafka oracle record service simulator topics stop"),
+    ("demo", "config credential ids kafka logging oracle record service simulator topics stop"),
     ("stop", ""),
     ("pulse", "ids"),
     ("metrics", "ids"),
+    ("logging", "config"),
+    ("traces", "config ids metrics"),
     ("config", "secret"),
     ("credential", "ids secret"),
     ("secret", ""),
@@ -60,7 +62,7 @@ const KNOWS: &[(&str, &str)] = &[
 
 /// What the programs may know.
 const PROGRAMS: &[(&str, &str)] = &[
-    ("linxo_bridge", "bulk check config credential demo journal kafka service stop topics"),
+    ("linxo_bridge", "bulk check config credential demo journal kafka logging service stop topics"),
     ("linxo_simulator", "simulator"),
     ("linxo_load", "load"),
 ];
@@ -70,9 +72,12 @@ const CRATES: &[(&str, &str)] = &[
     ("apache_avro", "record"),
     ("axum", "admin simulator"),
     ("chacha20poly1305", "credential"),
+    ("opentelemetry", "traces"),
+    ("opentelemetry_otlp", "traces"),
+    ("opentelemetry_sdk", "traces"),
     ("prometheus", "metrics"),
     ("rdkafka", "assignment demo kafka load publisher topics"),
-    ("reqwest", "admin demo door linxo load registry"),
+    ("reqwest", "admin demo door load registry traces"),
     ("rusqlite", "journal"),
 ];
 const EXCEPTIONS: &[(&str, &str)] = &[("service", "rdkafka::error::KafkaError")];

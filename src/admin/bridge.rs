@@ -55,7 +55,13 @@ pub trait Bridge: Clone + Send + Sync + 'static {
     fn readiness(&self) -> Readiness;
 
     /// The metrics as Prometheus reads them.
-    fn metrics_text(&self) -> String;
+    fn metrics_text(&self) -> impl Future<Output = String> + Send;
+
+    /// Which log lines this instance writes.
+    fn log_filter(&self) -> String;
+
+    /// Has this instance write other log lines until it ends; else what would be right.
+    fn change_log_filter(&self, filter: &str) -> Result<(), String>;
 }
 
 /// A subscription was written.

@@ -128,6 +128,24 @@ fn paths() -> Value {
             },
         },
     ]);
+    let mut change_log = call(
+        "changeLogFilter",
+        "Has this instance, and no other, write other log lines until it ends; then service.log \
+         counts again.",
+        json!({"200": answer("It is in force.", reference("LogFilter"))}),
+        &[
+            Kind::BadJson,
+            Kind::Unauthorized,
+            Kind::TooLarge,
+            Kind::UnsupportedMediaType,
+            Kind::InvalidRequest,
+            Kind::Busy,
+        ],
+    );
+    change_log["requestBody"] = json!({
+        "required": true,
+        "content": {"application/json": {"schema": reference("LogFilter")}},
+    });
     let text = json!({"schema": {"type": "string"}});
 
     json!({
@@ -163,6 +181,15 @@ fn paths() -> Value {
             json!({"200": answer("The instances.", reference("Instances"))}),
             &[Kind::Unauthorized, Kind::Busy],
         )},
+        "/v1/log": {
+            "get": call(
+                "showLogFilter",
+                "Shows which log lines this instance writes.",
+                json!({"200": answer("The filter.", reference("LogFilter"))}),
+                &[Kind::Unauthorized, Kind::Busy],
+            ),
+            "put": change_log,
+        },
         "/livez": {"get": open(call(
             "showLiveness",
             "Alive while the scheduler makes progress, whatever Kafka or Linxo do.",
@@ -281,6 +308,12 @@ fn schemas() -> Value {
                 "is_self": yes_or_no,
             },
         }}}), &["instances"]),
+        "LogFilter": object(json!({"filter": {
+            "type": "string",
+            "minLength": 1,
+            "description": "A level (off, error, warn, info, debug, trace), or target=level with \
+                            commas between, as in info,linxo_kafka_bridge::worker=debug.",
+        }}), &["filter"]),
         "Problem": {
             "type": "object",
             "description": "RFC 9457.",

@@ -1,4 +1,4 @@
-//! What a caller puts: a credential, and perhaps a queue to adopt.
+//! What a caller puts: a credential, and perhaps a queue to adopt; the filter of log lines.
 //!
 //! Promises:
 //! - every field is checked, an unknown one is refused, and a refusal names the field only;
@@ -19,6 +19,7 @@ use crate::ids::{QueueId, Timestamp};
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const MAX_LOGIN_BYTES: usize = 4 * 1024;
 const MAX_QUEUE_ID_BYTES: usize = 1024;
+const MAX_FILTER_BYTES: usize = 1024;
 
 /// The body of a PUT.
 #[derive(Debug)]
@@ -64,11 +65,7 @@ impl fmt::Debug for CredentialRequest {
 
 impl PutRequest {
     pub(super) fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let body: Value = serde_json::from_slice(body).map_err(|error| {
-            let place = format!("line {}, column {}", error.line(), error.column());
-            Problem::new(Kind::BadJson, format!("the body is not JSON: fault at {place}"))
-        })?;
-        let mut fields = Fields::of(body, "")?;
+        let mut fields = Fields::of(json(body)?, "")?;
         let credential =
             fields.take("credential").ok_or_else(|| fields.fault("credential", "is missing"))?;
         let queue_id = fields.text("queue_id", MAX_QUEUE_ID_BYTES)?;
@@ -76,6 +73,21 @@ impl PutRequest {
         let credential = CredentialRequest::parse(Fields::of(credential, "/credential")?)?;
         Ok(Self { credential, queue_id: queue_id.map(QueueId::from) })
     }
+}
+
+/// The body of a PUT of the log's filter.
+pub(super) fn log_filter(body: &[u8]) -> Result<String, Problem> {
+    let mut fields = Fields::of(json(body)?, "")?;
+    let filter = fields.text("filter", MAX_FILTER_BYTES)?;
+    fields.end()?;
+    filter.ok_or_else(|| fields.fault("filter", "is missing"))
+}
+
+fn json(body: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Problem::new(Kind::BadJson, format!("the body is not JSON: fault at {place}"))
+    })
 }
 
 impl CredentialRequest {

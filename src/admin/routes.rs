@@ -32,7 +32,7 @@ use super::bridge::{
 };
 use super::peers::{Call, OwnPage};
 use super::problem::{Kind, Problem};
-use super::request::PutRequest;
+use super::request::{PutRequest, log_filter};
 use super::{CALL_TIMEOUT, Door, openapi};
 use crate::ids::{Timestamp, UserId};
 
@@ -58,6 +58,8 @@ pub(super) fn routes<B: Bridge>() -> Vec<(&'static str, &'static str, MethodRout
         ("post", "/v1/subscriptions/{user_id}/hint", post(hint_subscription::<B>)),
         ("get", "/v1/subscriptions", get(page_subscriptions::<B>)),
         ("get", "/v1/instances", get(show_instances::<B>)),
+        ("get", "/v1/log", get(show_log::<B>)),
+        ("put", "/v1/log", put(change_log::<B>)),
         ("get", "/livez", get(show_liveness::<B>)),
         ("get", "/readyz", get(show_readiness::<B>)),
         ("get", "/metrics", get(show_metrics::<B>)),
@@ -157,19 +159,24 @@ async fn put_subscription<B: Bridge>(
     User(user): User,
     request: Request,
 ) -> Result<Response, Problem> {
+    let body = json_body(request).await?;
+    let outcome = door.bridge.put(user.clone(), PutRequest::parse(&body)?).await;
+    Ok(answer(&door, &call, body, outcome, |done| put_done(&user, &done)).await)
+}
+
+/// The body of a call, which must say that it is JSON.
+async fn json_body(request: Request) -> Result<Bytes, Problem> {
     if !is_json(request.headers()) {
         let detail = "send the body with Content-Type: application/json";
         return Err(Problem::new(Kind::UnsupportedMediaType, detail));
     }
-    let body = Bytes::from_request(request, &()).await.map_err(|rejection| {
+    Bytes::from_request(request, &()).await.map_err(|rejection| {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             let detail = format!("a body holds up to {MAX_BODY_BYTES} bytes");
             return Problem::new(Kind::TooLarge, detail);
         }
         Problem::new(Kind::BadRequest, "the body broke off")
-    })?;
-    let outcome = door.bridge.put(user.clone(), PutRequest::parse(&body)?).await;
-    Ok(answer(&door, &call, body, outcome, |done| put_done(&user, &done)).await)
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -301,6 +308,22 @@ async fn show_instances<B: Bridge>(State(door): State<Shared<B>>) -> Response {
     axum::Json(json!({"instances": instances})).into_response()
 }
 
+/// Of this instance alone: a change is never forwarded.
+async fn show_log<B: Bridge>(State(door): State<Shared<B>>) -> Response {
+    axum::Json(json!({"filter": door.bridge.log_filter()})).into_response()
+}
+
+async fn change_log<B: Bridge>(
+    State(door): State<Shared<B>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let filter = log_filter(&json_body(request).await?)?;
+    match door.bridge.change_log_filter(&filter) {
+        Ok(()) => Ok(axum::Json(json!({"filter": filter})).into_response()),
+        Err(fault) => Err(Problem::new(Kind::InvalidRequest, fault).at("/filter")),
+    }
+}
+
 async fn show_liveness<B: Bridge>(State(door): State<Shared<B>>) -> Result<Response, Problem> {
     match door.bridge.liveness() {
         Liveness::Alive => Ok(axum::Json(json!({"alive": true})).into_response()),
@@ -320,7 +343,7 @@ async fn show_readiness<B: Bridge>(State(door): State<Shared<B>>) -> Result<Resp
 
 async fn show_metrics<B: Bridge>(State(door): State<Shared<B>>) -> Response {
     let content_type = [(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)];
-    (content_type, door.bridge.metrics_text()).into_response()
+    (content_type, door.bridge.metrics_text().await).into_response()
 }
 
 async fn show_openapi() -> Response {

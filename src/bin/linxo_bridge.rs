@@ -11,6 +11,7 @@ use linxo_kafka_bridge::credential::KeyRing;
 use linxo_kafka_bridge::demo;
 use linxo_kafka_bridge::journal;
 use linxo_kafka_bridge::kafka::Clients;
+use linxo_kafka_bridge::logging::{self, LogFilter};
 use linxo_kafka_bridge::service::{self, ServiceError, Setting};
 use linxo_kafka_bridge::stop;
 use linxo_kafka_bridge::topics::{self, TopicDesk};
@@ -106,13 +107,14 @@ fn main() -> ExitCode {
         }
     };
     if let Command::Demo(options) = &arguments.command {
-        if let Some(filter) = &options.log
-            && let Err(error) = log(filter, LogFormat::Text)
-        {
-            eprintln!("--log {filter:?}: {error}; give a level or target=level");
-            return ExitCode::from(CONFIGURATION);
-        }
-        return in_runtime(demo::run(options.clone()));
+        let filter = options.log.as_deref().unwrap_or("off");
+        return match logging::start(filter, LogFormat::Text) {
+            Ok(log) => in_runtime(demo::run(options.clone(), log)),
+            Err(fault) => {
+                eprintln!("--log {filter:?}: {fault}");
+                ExitCode::from(CONFIGURATION)
+            }
+        };
     }
     let config = match Config::load(arguments.config.as_deref(), environment()) {
         Ok(config) => config,
@@ -122,27 +124,18 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Serve => {
-            if let Err(error) = log(&config.service.log, config.service.log_format) {
-                eprintln!(
-                    "service.log = {:?}: {error}; give a level or target=level",
-                    config.service.log
-                );
-                return ExitCode::from(CONFIGURATION);
-            }
-            in_runtime(serve(config))
-        }
+        Command::Serve => match log(&config) {
+            Ok(log) => in_runtime(serve(config, log)),
+            Err(code) => code,
+        },
         Command::Check => in_runtime(check::run(config)),
         Command::Topics(TopicsCommand::Create) => in_runtime(create_topics(config)),
         Command::Topics(TopicsCommand::Describe) => in_runtime(describe_topics(config)),
         Command::Journal(JournalCommand::Inspect) => inspect_journal(&config),
-        Command::Journal(JournalCommand::Drain) => {
-            if let Err(error) = log(&config.service.log, config.service.log_format) {
-                eprintln!("service.log = {:?}: {error}", config.service.log);
-                return ExitCode::from(CONFIGURATION);
-            }
-            in_runtime(drain_journal(config))
-        }
+        Command::Journal(JournalCommand::Drain) => match log(&config) {
+            Ok(_) => in_runtime(drain_journal(config)),
+            Err(code) => code,
+        },
         Command::Subscriptions(SubscriptionsCommand::Import(options)) => {
             in_runtime(bulk::import(config, options))
         }
@@ -173,7 +166,7 @@ fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> ExitCode {
+async fn serve(config: Config, log: LogFilter) -> ExitCode {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "linxo-bridge starts");
     let keys = match keys(&config) {
         Ok(keys) => keys,
@@ -182,8 +175,9 @@ async fn serve(config: Config) -> ExitCode {
             return ExitCode::from(CONFIGURATION);
         }
     };
+    let setting = Setting { keys, log, shape: None };
     let (running, _) = tokio::sync::oneshot::channel();
-    match service::serve(config, Setting { keys, shape: None }, running, stop::requested()).await {
+    match service::serve(config, setting, running, stop::requested()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "linxo-bridge ends");
@@ -294,14 +288,10 @@ fn environment() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-fn log(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error>> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => {
-            lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
-        }
-        LogFormat::Json => lines.json().init(),
-    }
-    Ok(())
+fn log(config: &Config) -> Result<LogFilter, ExitCode> {
+    let filter = &config.service.log;
+    logging::start(filter, config.service.log_format).map_err(|fault| {
+        eprintln!("service.log = {filter:?}: {fault}");
+        ExitCode::from(CONFIGURATION)
+    })
 }

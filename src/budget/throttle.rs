@@ -96,12 +96,12 @@ impl News {
     pub(super) fn tell(&self) {
         match self {
             Self::Begun { from, to } => tracing::warn!(
-                from,
-                to,
+                rate_before = from,
+                rate = to,
                 "the source throttles, fewer questions are asked until it takes more"
             ),
             Self::Over { lowest, lasted } => {
-                tracing::info!(lowest, elapsed = ?lasted, "the source throttles no longer");
+                tracing::info!(lowest_rate = lowest, elapsed = ?lasted, "the source throttles no longer");
             }
         }
     }

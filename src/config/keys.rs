@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Flag,
     /// A whole number.
     Number,
+    /// A number from 0 to 1.
+    Share,
     /// An inline array, or items with commas between.
     Texts,
     /// As [`Kind::Texts`], of whole numbers.
@@ -101,6 +103,8 @@ pub(super) const KEYS: &[Key] = &[
     key("service.grace", Kind::Text),
     key("service.log", Kind::Text),
     key("service.log_format", Kind::Text),
+    key("telemetry.otlp_endpoint", Kind::Text),
+    key("telemetry.sample", Kind::Share),
 ];
 
 /// The entry of a setting.

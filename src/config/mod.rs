@@ -30,7 +30,7 @@ use url::Url;
 
 pub use faults::{Fault, Faults};
 pub use topics::{ACTIONS, Topics};
-pub use values::{duration, duration_text};
+pub use values::{LOG_FILTER_FORM, duration, duration_text, is_log_filter};
 
 use crate::secret::Secret;
 use raw::Raw;
@@ -58,6 +58,8 @@ pub struct Config {
     pub admin: Admin,
     /// Stopping and logging.
     pub service: Service,
+    /// Traces.
+    pub telemetry: Telemetry,
 }
 
 /// `[linxo]`: the source.
@@ -212,6 +214,15 @@ pub struct Service {
     pub log: String,
     /// The form of a log line.
     pub log_format: LogFormat,
+}
+
+/// `[telemetry]`: traces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telemetry {
+    /// Base of `/v1/traces` of an OpenTelemetry collector, its path ends in `/`; none for no traces.
+    pub otlp_endpoint: Option<Url>,
+    /// The share of answers that are traced, from 0 to 1.
+    pub sample: f64,
 }
 
 /// The form of a log line.

@@ -311,6 +311,7 @@ fn value_of(kind: Kind, text: String) -> Value {
         Kind::Text | Kind::Secret => None,
         Kind::Flag => text.trim().parse().ok().map(Value::Boolean),
         Kind::Number => text.trim().parse().ok().map(Value::Integer),
+        Kind::Share => text.trim().parse().ok().map(Value::Float),
         Kind::Table => inline(&text).filter(Value::is_table),
         Kind::Texts => {
             let items = || text.split(',').map(|item| Value::from(item.trim())).collect();

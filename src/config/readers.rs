@@ -93,6 +93,14 @@ where
     .unwrap_or(default)
 }
 
+pub(super) fn share(raw: &mut Raw, path: &'static str, default: f64) -> f64 {
+    raw.read(path, "a number from 0 to 1", |value| {
+        let share = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))?;
+        (0.0..=1.0).contains(&share).then_some(share)
+    })
+    .unwrap_or(default)
+}
+
 pub(super) fn choice<T: Copy>(
     raw: &mut Raw,
     path: &'static str,

@@ -16,7 +16,7 @@ use url::Url;
 use super::values::{duration_text, size_text};
 use super::{
     Admin, Config, Credentials, Delivery, GroupProtocol, Journal, Kafka, Linxo, LogFormat, Polling,
-    Records, SchemaRegistry, Service, Topics, UserNaming, properties,
+    Records, SchemaRegistry, Service, Telemetry, Topics, UserNaming, properties,
 };
 use crate::secret::REDACTED;
 
@@ -74,6 +74,7 @@ impl Config {
             records,
             admin,
             service,
+            telemetry,
         } = self;
         let mut page = Page(String::new());
         linxo.write(&mut page);
@@ -88,6 +89,7 @@ impl Config {
         records.write(&mut page);
         admin.write(&mut page);
         service.write(&mut page);
+        telemetry.write(&mut page);
         page.0
     }
 }
@@ -256,6 +258,17 @@ impl Service {
             LogFormat::Json => "json",
         };
         page.line("log_format", log_format);
+    }
+}
+
+impl Telemetry {
+    fn write(&self, page: &mut Page) {
+        let Self { otlp_endpoint, sample } = self;
+        page.section("telemetry");
+        if let Some(endpoint) = otlp_endpoint {
+            page.line("otlp_endpoint", shown_url(endpoint));
+        }
+        page.line("sample", *sample);
     }
 }
 

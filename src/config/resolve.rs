@@ -10,17 +10,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tracing::level_filters::LevelFilter;
 use url::Url;
 
 use super::faults::Faults;
 use super::raw::{Raw, read_secret};
 use super::readers::{
-    base_url, choice, duration, flag, number, path, positive, size, stand_in, text,
+    base_url, choice, duration, flag, number, path, positive, share, size, stand_in, text,
 };
 use super::{
-    Admin, Config, Credentials, Delivery, GroupProtocol, Journal, Kafka, Linxo, LogFormat, Polling,
-    Records, SchemaRegistry, Service, Topics, UserNaming, properties, topics, values,
+    Admin, Config, Credentials, Delivery, GroupProtocol, Journal, Kafka, LOG_FILTER_FORM, Linxo,
+    LogFormat, Polling, Records, SchemaRegistry, Service, Telemetry, Topics, UserNaming,
+    is_log_filter, properties, topics, values,
 };
 
 const MIB: u64 = 1 << 20;
@@ -51,6 +51,7 @@ impl Config {
             records: records(raw),
             admin: admin(raw)?,
             service: service(raw),
+            telemetry: telemetry(raw),
         })
     }
 }
@@ -327,16 +328,8 @@ fn admin(raw: &mut Raw) -> Option<Admin> {
 }
 
 fn service(raw: &mut Raw) -> Service {
-    let wanted = "a level (\"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\"), or target=level with commas between";
-    let log = raw.read("service.log", wanted, |value| {
-        let text = value.as_str()?;
-        let level = |directive: &str| {
-            directive
-                .rsplit('=')
-                .next()
-                .is_some_and(|level| level.trim().parse::<LevelFilter>().is_ok())
-        };
-        text.split(',').all(level).then(|| text.to_owned())
+    let log = raw.read("service.log", LOG_FILTER_FORM, |value| {
+        value.as_str().filter(|text| is_log_filter(text)).map(str::to_owned)
     });
     Service {
         drain: duration(raw, "service.drain", Duration::from_secs(20)),
@@ -349,5 +342,12 @@ fn service(raw: &mut Raw) -> Service {
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             LogFormat::Text,
         ),
+    }
+}
+
+fn telemetry(raw: &mut Raw) -> Telemetry {
+    Telemetry {
+        otlp_endpoint: base_url(raw, "telemetry.otlp_endpoint", false),
+        sample: share(raw, "telemetry.sample", 0.01),
     }
 }

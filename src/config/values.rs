@@ -31,6 +31,21 @@ pub(super) const DURATION_FORM: &str =
 /// What a size looks like, for faults.
 pub(super) const SIZE_FORM: &str = r#"a size with its unit, such as "512KiB", "64MiB" or "1GiB""#;
 
+/// What a filter of log lines looks like, for faults.
+pub const LOG_FILTER_FORM: &str = "a level (\"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\"), or target=level with commas between";
+
+/// Whether each part of a filter of log lines ends with a level, behind a target or without one.
+pub fn is_log_filter(text: &str) -> bool {
+    text.split(',').all(|directive| {
+        let (target, level) = directive.rsplit_once('=').unwrap_or(("target", directive));
+        let is_target = !target.trim().is_empty() && !target.contains('=');
+        let level = level.trim();
+        // nothing at all would be read as `error`
+        let is_level = level.parse::<tracing::level_filters::LevelFilter>().is_ok();
+        is_target && !level.is_empty() && is_level
+    })
+}
+
 /// Reads a duration: whole numbers with a unit, one or several, without spaces between.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();

@@ -31,6 +31,7 @@ use screen::{Screen, Tone};
 use stage::{Folder, Stage};
 use watchdog::Watchdog;
 
+use crate::logging::LogFilter;
 use crate::oracle::{self, Patience, Rules};
 use crate::stop;
 
@@ -113,7 +114,7 @@ pub(crate) enum DemoError {
 }
 
 /// Plays the demo; success when ledger and topics agree.
-pub async fn run(options: Options) -> ExitCode {
+pub async fn run(options: Options, log: LogFilter) -> ExitCode {
     let mut screen = Screen::new();
     let folder = match Folder::new() {
         Ok(folder) => folder,
@@ -125,7 +126,7 @@ pub async fn run(options: Options) -> ExitCode {
         Err(error) => return failed(&mut screen, &error),
     };
     let played = tokio::select! {
-        played = play(&options, &folder, &watchdog, &mut screen) => played,
+        played = play(&options, &folder, log, &watchdog, &mut screen) => played,
         () = stop::requested() => return ExitCode::FAILURE,
     };
     watchdog.now("taking everything down");
@@ -140,6 +141,7 @@ pub async fn run(options: Options) -> ExitCode {
 async fn play(
     options: &Options,
     folder: &Folder,
+    log: LogFilter,
     watchdog: &Watchdog,
     screen: &mut Screen,
 ) -> Result<bool, DemoError> {
@@ -152,7 +154,7 @@ async fn play(
         "Linxo forgets a queue that nobody asks for 15 minutes; here after 30 seconds, to be seen.",
     );
     watchdog.now("starting the bridge");
-    let mut stage = Stage::set_up(folder).await?;
+    let mut stage = Stage::set_up(folder, log).await?;
     screen.story(&format!(
         "Linxo is at {}, Kafka at {}, both in this process",
         stage.simulator.url(),

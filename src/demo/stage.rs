@@ -23,6 +23,7 @@ use super::topics::PARTITIONS;
 use crate::config::Config;
 use crate::credential::KeyRing;
 use crate::kafka::{Clients, DEFAULT_MAX_MESSAGE};
+use crate::logging::LogFilter;
 use crate::record::Topics;
 use crate::service::{self, ServiceError, Setting};
 use crate::simulator::{self, Running, Simulator};
@@ -112,7 +113,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Makes the cluster with its topics, the source, and a bridge between them.
-    pub(super) async fn set_up(folder: &Folder) -> Result<Self, DemoError> {
+    pub(super) async fn set_up(folder: &Folder, log: LogFilter) -> Result<Self, DemoError> {
         let cluster = MockCluster::new(1)?;
         let options =
             simulator::Options { queue_lifetime: QUEUE_LIFETIME, ..simulator::Options::default() };
@@ -126,7 +127,7 @@ impl Stage {
             limits.insert(topic.name, DEFAULT_MAX_MESSAGE);
         }
         let shape = Shape { partitions: config.topics.partitions, limits };
-        let setting = Setting { keys: KeyRing::random()?, shape: Some(shape) };
+        let setting = Setting { keys: KeyRing::random()?, log, shape: Some(shape) };
         let names = Topics::new(&config.topics.prefix, &config.topics.actions);
         let clients = Clients::new(&config.kafka);
         let (open, opened) = oneshot::channel();

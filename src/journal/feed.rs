@@ -183,7 +183,7 @@ impl Feed {
                 Ok(None) if self.is_over() => return None,
                 Ok(None) => came.await,
                 Err(fault) => {
-                    tracing::error!(%fault, "the journal cannot be read, publishing waits");
+                    tracing::error!(error = %fault, "the journal cannot be read, publishing waits");
                     tokio::time::sleep(AGAIN).await;
                 }
             }
@@ -210,7 +210,7 @@ impl Feed {
             Err(source) => return Err(FeedFault::Sealed { number, source }),
         };
         let (of, change) = super::form::read(&plain).ok_or(FeedFault::Unknown { number })?;
-        Ok(Some(Row { number, end, of, change, settle: None }))
+        Ok(Some(Row { number, end, of, change, synced: None, settle: None }))
     }
 
     /// Every row up to this one was given, or is damaged and will never be.

@@ -114,7 +114,7 @@ impl Shared {
 
     /// The same when everything before `since` is known to be published.
     fn note_damage_since(&self, what: &str, since: Option<Timestamp>) {
-        tracing::error!(what, "rows of the journal are lost, its users get gaps");
+        tracing::error!(reason = what, "rows of the journal are lost, its users get gaps");
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         let before = damage.take().and_then(|before| before.since);
         let since = before.into_iter().chain(since).min();

@@ -172,6 +172,8 @@ pub struct Row {
     pub of: RowOf,
     /// What happened.
     pub change: Change,
+    /// When it was on disk; none when it was read back from there.
+    pub synced: Option<Instant>,
     /// Told when it is published, if somebody asked for it.
     pub settle: Option<oneshot::Sender<Settled>>,
 }

@@ -110,6 +110,7 @@ impl Writer {
         self.shared.last_number.store(self.number, Ordering::Release);
         self.shared.written_end.store(self.end, Ordering::Release);
         sabotage::pass(CrashPoint::AfterSync);
+        let synced = Some(Instant::now());
         let mut waiting = Vec::with_capacity(kept.len());
         let rows = kept.into_iter().zip(&stored).map(|(kept, stored)| {
             let Kept { of, change, came, settle } = kept;
@@ -119,7 +120,7 @@ impl Writer {
                 waiting.push((came, settle));
                 None
             };
-            Row { number: stored.number, end: stored.end, of, change, settle }
+            Row { number: stored.number, end: stored.end, of, change, synced, settle }
         });
         self.shared.tail.push(rows);
         for (came, settle) in waiting {
@@ -150,7 +151,7 @@ impl Writer {
                 }
                 Err(fault) if fault.is_damage() => {
                     // the next start carries over what can be read, and tells every user
-                    tracing::error!(%fault, "the journal is damaged, the process ends to mend it at its next start");
+                    tracing::error!(error = %fault, "the journal is damaged, the process ends to mend it at its next start");
                     std::process::exit(1);
                 }
                 Err(fault) if attempt == 1 || attempt.is_multiple_of(20) => {
@@ -170,7 +171,7 @@ impl Writer {
 
     fn fail(&self, what: &str) {
         self.shared.is_failing.store(true, Ordering::Release);
-        tracing::error!(what, "the journal does not take answers, asking waits");
+        tracing::error!(reason = what, "the journal does not take answers, asking waits");
     }
 
     fn tidy(&mut self) {
@@ -184,7 +185,7 @@ impl Writer {
 
     fn forget(&self, number: u64) {
         if let Err(fault) = self.store.forget(number) {
-            tracing::warn!(%fault, "published rows stay in the journal for now");
+            tracing::warn!(error = %fault, "published rows stay in the journal for now");
         }
     }
 }

@@ -21,6 +21,9 @@ pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// After how long without a word the producer closes a connection; while it publishes none is silent for so long.
 const LONGEST_IDLE: Duration = Duration::from_secs(15);
 
+/// How often the producer says how it is; one tells about each of its partitions.
+const STATISTICS: Duration = Duration::from_secs(5);
+
 /// What a record takes beside key, value and headers in the producer's own size check, rounded up.
 pub const MESSAGE_OVERHEAD: usize = 128;
 
@@ -52,7 +55,8 @@ impl Clients {
             .set("compression.type", "lz4")
             .set("transaction.timeout.ms", millis(TRANSACTION_TIMEOUT))
             .set("queue.buffering.max.messages", "100000")
-            .set("queue.buffering.max.kbytes", "131072");
+            .set("queue.buffering.max.kbytes", "131072")
+            .set("statistics.interval.ms", millis(STATISTICS));
         set_all(&mut config, &self.kafka.producer);
         config
             .set("transactional.id", format!("{}-{journal}", self.kafka.group))

@@ -122,7 +122,7 @@ pub fn partitions_of(
             return Err(fault(error));
         }
         let said = reader.poll(STEP).and_then(Result::err);
-        tracing::debug!(topic, %error, ?said, "waiting for a leader");
+        tracing::debug!(topic, %error, reason = ?said, "waiting for a leader");
     }
 }
 
@@ -210,7 +210,7 @@ fn watermarks(
             Err(error) if is_passing(&error) && Instant::now() < deadline => {
                 // nothing is assigned: this waits, and what it may answer is about the client only
                 let said = reader.poll(STEP).and_then(Result::err);
-                tracing::debug!(topic, partition, %error, ?said, "waiting for a leader");
+                tracing::debug!(topic, partition, %error, reason = ?said, "waiting for a leader");
             }
             Err(error) => return Err(error),
         }

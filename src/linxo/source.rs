@@ -345,7 +345,7 @@ impl Unanswered {
             }
             Self::Wire(WireFault::Timeout { sent }) => Asked::Timeout { sent },
             Self::Wire(WireFault::Lost { sent, what }) => {
-                tracing::debug!(%queue, sent, what, "lost the connection");
+                tracing::debug!(%queue, sent, reason = what, "lost the connection");
                 Asked::TransportError { sent }
             }
         }

@@ -69,6 +69,22 @@ const CATALOGUE: &[(&str, &str, Labels)] = &[
     ("build_info", "gauge", &[("revision", "abc123"), ("version", "1.2.3")]),
 ];
 
+/// Beyond design.md 11: name, type, labels.
+const BEYOND: &[(&str, &str, Labels)] = &[
+    ("traces_total", "counter", &[("outcome", "exported dropped failed")]),
+    ("kafka_queued_messages", "gauge", &[]),
+    ("kafka_queued_bytes", "gauge", &[]),
+    ("kafka_round_trip_seconds", "gauge", &[]),
+    ("kafka_connections", "gauge", &[]),
+    ("kafka_requests_total", "counter", &[]),
+    ("kafka_sent_bytes_total", "counter", &[]),
+    ("kafka_connects_total", "counter", &[]),
+    ("kafka_disconnects_total", "counter", &[]),
+    ("kafka_request_errors_total", "counter", &[]),
+    ("kafka_request_retries_total", "counter", &[]),
+    ("kafka_request_timeouts_total", "counter", &[]),
+];
+
 const CAUSES: &str = "QUEUE_EXPIRED QUEUE_GONE CREDENTIAL_REFUSED ANSWER_LOST INSTANCE_LOST \
                       EVENT_ID_JUMP OTHER";
 
@@ -127,6 +143,7 @@ fn names_types_and_labels_are_those_of_the_catalogue() {
     }
     let catalogue: BTreeMap<String, Shown> = CATALOGUE
         .iter()
+        .chain(BEYOND)
         .map(|(name, kind, labels)| {
             let labels = labels
                 .iter()
@@ -234,6 +251,43 @@ fn a_happening_moves_its_own_series_and_no_other() {
     assert_eq!(shown("partitions"), 64.0);
     assert_eq!(shown("request_budget_required_per_second"), 12.5);
     assert_eq!(shown("oldest_unpublished_timestamp_seconds"), 1_700_000_000.5);
+}
+
+#[test]
+fn what_the_producer_says_is_summed_over_brokers_and_never_falls() {
+    let metrics = metrics();
+    let told = |client: &str, requests: u64, round_trip: u64| {
+        let brokers = format!(
+            r#"{{"a:1/1": {{"state": "UP", "tx": {requests}, "txbytes": 10, "txerrs": 1, "rxerrs": 2,
+                "connects": 3, "disconnects": 2, "txretries": 4, "req_timeouts": 5,
+                "rtt": {{"p99": {round_trip}}}, "toppars": {{}}}},
+               "b:1/2": {{"state": "DOWN", "tx": 1, "rtt": {{"p99": 7}}}}}}"#
+        );
+        metrics.kafka_statistics(
+            format!(
+                r#"{{"name": "{client}", "msg_cnt": 8, "msg_size": 900, "brokers": {brokers}}}"#
+            )
+            .as_bytes(),
+        );
+    };
+    let shown = |series: &str| value(&metrics.text(), &format!("linxo_bridge_kafka_{series}"));
+    told("bridge#producer-1", 100, 2_500);
+    assert_eq!((shown("queued_messages"), shown("queued_bytes")), (8.0, 900.0));
+    assert_eq!((shown("round_trip_seconds"), shown("connections")), (0.0025, 1.0));
+    assert_eq!((shown("requests_total"), shown("sent_bytes_total")), (101.0, 10.0));
+    assert_eq!((shown("connects_total"), shown("disconnects_total")), (3.0, 2.0));
+    assert_eq!((shown("request_errors_total"), shown("request_retries_total")), (3.0, 4.0));
+    assert_eq!(shown("request_timeouts_total"), 5.0);
+    told("bridge#producer-1", 150, 0);
+    assert_eq!((shown("requests_total"), shown("connects_total")), (151.0, 3.0));
+    // another client counts from the beginning
+    told("bridge#producer-2", 10, 0);
+    assert_eq!((shown("requests_total"), shown("connects_total")), (162.0, 6.0));
+    metrics.kafka_statistics(b"no statistics");
+    assert_eq!((shown("requests_total"), shown("connections")), (162.0, 1.0));
+    metrics.kafka_gone();
+    assert_eq!((shown("requests_total"), shown("connections")), (162.0, 0.0));
+    assert_eq!((shown("queued_messages"), shown("round_trip_seconds")), (0.0, 0.0));
 }
 
 #[test]

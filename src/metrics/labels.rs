@@ -54,6 +54,15 @@ macro_rules! label {
 }
 
 label! {
+    /// What became of a trace.
+    TraceOutcome, "outcome", {
+        Exported => "exported",
+        Dropped => "dropped",
+        Failed => "failed",
+    }
+}
+
+label! {
     /// What became of one question to a queue.
     PollOutcome, "outcome", {
         Events => "events",

@@ -1,7 +1,8 @@
 //! Every number we show, one method per happening.
 //!
 //! Promises:
-//! - names, labels and label values are those of design.md 11, all present at 0 from the start;
+//! - names, labels and label values are those of design.md 11, and of the second table of
+//!   `contract.rs`, all present at 0 from the start;
 //! - the number of series is fixed: it grows neither with users nor with partitions;
 //! - moments are shown as moments, not as ages, so that they go on ageing when the process hangs;
 //! - each `Metrics` has its own registry, and telling it of a happening neither waits nor allocates.
@@ -14,6 +15,7 @@ mod census;
 #[cfg(test)]
 mod contract;
 mod family;
+mod kafka;
 mod labels;
 
 use std::sync::{Mutex, PoisonError};
@@ -24,9 +26,10 @@ use prometheus::{Gauge, Histogram, IntCounter, Registry, TextEncoder};
 pub use self::census::Census;
 use self::census::Censuses;
 use self::family::{Family, Maker, PairFamily};
+use self::kafka::KafkaGauges;
 pub use self::labels::{
     ActionLabel, Certainty, DeadLetterReason, EventKind, GapCause, HeadroomBand, LagClass,
-    PollOutcome, QueueCondition, RebalanceKind, RegistryOutcome, Stage, TokenOutcome,
+    PollOutcome, QueueCondition, RebalanceKind, RegistryOutcome, Stage, TokenOutcome, TraceOutcome,
     TransactionOutcome,
 };
 use crate::ids::Timestamp;
@@ -102,6 +105,8 @@ pub struct Metrics {
     registry_requests: Family<RegistryOutcome, IntCounter>,
     budget: Gauge,
     budget_required: Gauge,
+    traces: Family<TraceOutcome, IntCounter>,
+    kafka: KafkaGauges,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -153,6 +158,8 @@ impl Metrics {
             registry_requests: make.counters("registry_requests_total", "Requests to the Schema Registry, by what became of them.")?,
             budget: make.gauge("request_budget_per_second", "Requests to Linxo this instance may send each second, less while Linxo throttles; 0 when there is no limit.")?,
             budget_required: make.gauge("request_budget_required_per_second", "Requests to Linxo this instance needs each second.")?,
+            traces: make.counters("traces_total", "Traces of answers, by what became of them.")?,
+            kafka: KafkaGauges::new(&make)?,
             registry,
         })
     }
@@ -268,6 +275,21 @@ impl Metrics {
     pub fn budget(&self, per_second: f64, required_per_second: f64) {
         self.budget.set(per_second);
         self.budget_required.set(required_per_second);
+    }
+
+    /// So many traces were taken by the collector, or not.
+    pub fn traces(&self, outcome: TraceOutcome, n: u64) {
+        self.traces.at(outcome).inc_by(n);
+    }
+
+    /// What the producer says of itself, as librdkafka's statistics.
+    pub fn kafka_statistics(&self, statistics: &[u8]) {
+        self.kafka.show(statistics);
+    }
+
+    /// The producer is no more: it holds nothing, and is connected to nobody.
+    pub fn kafka_gone(&self) {
+        self.kafka.show(b"{}");
     }
 
     /// When the oldest answer that is not yet published was received; none: all are published.

@@ -122,7 +122,7 @@ fn read_one(
     let decoder = Decoder::new(&Framing::SingleObject, names)?;
     for (id, text) in versions.iter() {
         if let Err(error) = decoder.learn(*id, text) {
-            tracing::warn!(id, %error, "a version of the registry cannot be used");
+            tracing::warn!(schema = id, %error, "a version of the registry cannot be used");
         }
     }
     let is_dead_letters = *topic == *names.dead_letters;

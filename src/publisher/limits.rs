@@ -87,7 +87,7 @@ impl Limits {
         tracing::warn!(
             topic = refused.topic,
             bytes = refused.bytes,
-            assumed,
+            max_bytes = assumed,
             "a record is too large for its topic though the cluster says otherwise; raise its \
              max.message.bytes, or let this instance describe topic configurations"
         );

@@ -30,6 +30,7 @@ mod run;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod transaction;
 
 use std::collections::HashMap;
@@ -47,6 +48,7 @@ use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::queue_state::QueueState;
 use crate::record::{Decoder, Encoder, Topics};
+use crate::traces::Traces;
 
 pub use limits::Limits;
 pub use position::Position;
@@ -92,6 +94,8 @@ pub struct PublisherSettings {
     pub is_cleansing: bool,
     /// That the publisher makes progress.
     pub pulse: Arc<Pulse>,
+    /// How long each step took, for some answers.
+    pub traces: Traces,
 }
 
 /// What the publisher is told beside rows.

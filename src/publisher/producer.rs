@@ -10,7 +10,7 @@
 //! nothing of: what the records mean, when to retry.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::outbox::{Outbox, Outgoing, SendFault};
 use crate::ids::Timestamp;
 use crate::kafka::{Failure, complain};
+use crate::metrics::Metrics;
 
 /// How long one call may take. Beyond it the outcome counts as unknown.
 const CALL: Duration = Duration::from_secs(30);
@@ -34,9 +35,15 @@ const REASON: Duration = Duration::from_secs(1);
 const ABORT_STEP: Duration = Duration::from_millis(200);
 
 /// Remembers the first delivery that failed since the transaction began.
-#[derive(Default)]
 pub(super) struct Deliveries {
+    metrics: Arc<Metrics>,
     failed: Mutex<Option<(RDKafkaErrorCode, RefusedRecord)>>,
+}
+
+impl Drop for Deliveries {
+    fn drop(&mut self) {
+        self.metrics.kafka_gone();
+    }
 }
 
 /// A record that was not taken.
@@ -50,6 +57,10 @@ pub(super) struct RefusedRecord {
 impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
         complain("producer", &error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.metrics.kafka_statistics(statistics);
     }
 }
 
@@ -116,9 +127,14 @@ pub(super) struct TransactionalProducer {
 
 impl TransactionalProducer {
     /// Makes a producer and initialises it, which ends whatever a predecessor left open.
-    pub(super) fn connect(config: &ClientConfig, patience: Duration) -> Result<Self, Mishap> {
+    pub(super) fn connect(
+        config: &ClientConfig,
+        metrics: &Arc<Metrics>,
+        patience: Duration,
+    ) -> Result<Self, Mishap> {
+        let deliveries = Deliveries { metrics: Arc::clone(metrics), failed: Mutex::default() };
         let producer: BaseProducer<Deliveries> = config
-            .create_with_context(Deliveries::default())
+            .create_with_context(deliveries)
             .map_err(|source| Mishap::of("the producer cannot be made", source))?;
         producer
             .init_transactions(patience)

@@ -10,12 +10,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::draft::Draft;
 use super::outbox::{Nowhere, SendFault};
 use super::position::{self, Position};
 use super::producer::{RefusedRecord, TransactionalProducer, is_too_large};
 use super::run::{FIRST_PAUSE, LONGEST_PAUSE, Published, Publishing};
+use super::traced::{self, Steps};
 use super::transaction::Interrupted;
 use super::{Control, PublisherError, PublisherSettings};
 use crate::journal::{Feed, Row};
@@ -55,6 +57,7 @@ impl Publishing {
             Failure::Unknown => TransactionOutcome::Unknown,
         };
         self.settings.metrics.transaction(outcome);
+        traced::note(&mut self.failed, outcome, &interrupted);
         // the first time is worth a word, the same again a quieter one
         if attempt <= 2 || attempt.is_multiple_of(20) {
             tracing::warn!(attempt, outcome = outcome.as_str(), error = %interrupted, rows = batch.len(), "transaction was not committed");
@@ -107,7 +110,9 @@ impl Publishing {
             token.is_some() && token == tokens.get(partition).copied()
         };
         outcome.changes.retain(|(partition, _), _| is_held(partition));
-        Ok(Some(self.take_in(outcome, batch, last)))
+        let committed = Instant::now();
+        let steps = Steps { began: self.began, gathered: None, delivered: None, committed };
+        Ok(Some(self.take_in(outcome, batch, last, steps)))
     }
 
     /// Makes a producer and reads the position back, for as long as it takes.
@@ -124,7 +129,8 @@ impl Publishing {
         let mut attempt = 0_u32;
         loop {
             attempt += 1;
-            let error = match TransactionalProducer::connect(&config, INIT) {
+            let error = match TransactionalProducer::connect(&config, &self.settings.metrics, INIT)
+            {
                 Ok(producer) => match self.read_back(&producer, last).await {
                     Ok(position) => {
                         self.judge(&position)?;

@@ -15,6 +15,7 @@ use super::draft::{Draft, Holdings, Outcome, Owned};
 use super::mark::MarkBook;
 use super::position::Position;
 use super::producer::{Mishap, Sending, TransactionalProducer};
+use super::traced::{self, Steps};
 use super::transaction::{Gathering, Interrupted, confirm, gather};
 use super::{Control, PublisherError, PublisherSettings};
 use crate::ids::UserId;
@@ -23,6 +24,7 @@ use crate::kafka::Failure;
 use crate::metrics::{Stage, TransactionOutcome};
 use crate::queue_state::QueueState;
 use crate::sabotage::{self, CrashPoint, Guard};
+use crate::traces::Failed;
 
 /// The longest time without a mark, and so without a commit.
 const MARK_INTERVAL: Duration = Duration::from_secs(10);
@@ -48,6 +50,10 @@ pub(super) struct Publishing {
     is_mark_stale: bool,
     /// How long the last transaction took from its last row on.
     commit_took: Duration,
+    /// When the present attempt began.
+    pub(super) began: Instant,
+    /// The attempts before it, for traces.
+    pub(super) failed: Vec<Failed>,
     pub(super) last_number: u64,
     /// The last row of the processes before this one; 0 when those cannot be foreseen.
     inherited: u64,
@@ -105,6 +111,8 @@ pub(super) async fn run(
         mark_at: Instant::now() + MARK_INTERVAL,
         is_mark_stale: false,
         commit_took: Duration::ZERO,
+        began: Instant::now(),
+        failed: Vec::new(),
         last_number: 0,
         inherited: 0,
         adoptions: Vec::new(),
@@ -257,7 +265,7 @@ impl Publishing {
         }
         tracing::info!(
             rows = inherited - position,
-            took = ?began.elapsed(),
+            elapsed = ?began.elapsed(),
             "what the journal holds is foreseen, its queues are asked while it is published"
         );
         for adoption in self.adoptions.extract_if(.., |of| is_far(of)) {
@@ -300,6 +308,7 @@ impl Publishing {
             return Ok(());
         }
         self.settings.metrics.oldest_unpublished(batch.iter().find_map(Row::received_at));
+        self.failed.clear();
         let mut pause = FIRST_PAUSE;
         let mut attempt = 0_u32;
         loop {
@@ -346,6 +355,7 @@ impl Publishing {
         gathering: &mut Option<&mut Feed>,
     ) -> Result<Published, Interrupted> {
         let began = Instant::now();
+        self.began = began;
         self.is_mark_stale = false;
         let Some(producer) = &self.producer else {
             return Err(Interrupted::Mishap(Mishap {
@@ -379,6 +389,7 @@ impl Publishing {
         mark_book.write(settings, batch, last_number, &mut sending)?;
         let gathered = Instant::now();
         producer.deliver().await?;
+        let delivered = Instant::now();
         sabotage::pass(CrashPoint::AfterProduce);
         if !owned.is_empty() && !sabotage::is_off(Guard::FenceOrder) {
             confirm(settings, holdings, producer, &owned)?;
@@ -387,12 +398,15 @@ impl Publishing {
         producer.commit()?;
         sabotage::pass(CrashPoint::AfterCommit);
         self.settings.metrics.stage(Stage::Gather, gathered - began);
-        let commit_took = gathered.elapsed();
+        let committed = Instant::now();
+        let commit_took = committed - gathered;
         self.settings.metrics.stage(Stage::Transaction, commit_took);
         self.settings.metrics.transaction_records(sending.records);
         let outcome = draft.into_outcome();
         self.commit_took = commit_took;
-        Ok(self.take_in(outcome, batch, last_number))
+        let (gathered, delivered) = (Some(gathered), Some(delivered));
+        let steps = Steps { began, gathered, delivered, committed };
+        Ok(self.take_in(outcome, batch, last_number, steps))
     }
 
     /// The transaction is committed: its states are the states, its counts are shown, and whoever
@@ -402,7 +416,9 @@ impl Publishing {
         outcome: Outcome,
         batch: &mut Vec<Row>,
         last_number: u64,
+        steps: Steps,
     ) -> Published {
+        traced::tell(&self.settings.traces, batch, &outcome.rows, steps, &self.failed);
         outcome.tally.show(&self.settings.metrics);
         self.settings.metrics.transaction(TransactionOutcome::Committed);
         self.last_number = last_number;
@@ -423,10 +439,10 @@ impl Publishing {
             }
         }
         let end = batch.last().map(|row| row.end);
-        for (row, settled) in batch.drain(..).zip(outcome.settled) {
+        for (row, drafted) in batch.drain(..).zip(outcome.rows) {
             if let Some(settle) = row.settle {
                 // whoever waited may have gone
-                settle.send(settled).ok();
+                settle.send(drafted.settled).ok();
             }
         }
         self.tell_adopted();

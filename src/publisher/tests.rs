@@ -93,7 +93,7 @@ async fn row_at(partition: i32, change: Change) -> Row {
         owner_epoch: 7,
         subscription_id: SubscriptionId::from("wish"),
     };
-    Row { number: 1, end: 1, of, change, settle: None }
+    Row { number: 1, end: 1, of, change, synced: None, settle: None }
 }
 
 async fn row(change: Change) -> Row {
@@ -199,7 +199,7 @@ async fn what_is_not_owned_is_published_late_without_a_state() {
     let subscribed = row_at(9, Change::Subscribed(Box::new(subscription()))).await;
     let mut draft = Draft::new(&pen, &JOURNAL, &holdings);
     draft.apply(&subscribed, &mut out).unwrap();
-    assert_eq!(draft.into_outcome().settled, [Err(crate::journal::Unsettled::NotOwned)]);
+    assert_eq!(draft.into_outcome().rows[0].settled, Err(crate::journal::Unsettled::NotOwned));
 }
 
 #[tokio::test]
@@ -303,7 +303,7 @@ fn earlier(owner_epoch: i64, change: Change) -> Row {
         owner_epoch,
         subscription_id: SubscriptionId::from("wish"),
     };
-    Row { number: 1, end: 1, of, change, settle: None }
+    Row { number: 1, end: 1, of, change, synced: None, settle: None }
 }
 
 /// Partition 3 is ours again, with the state that somebody wrote in epoch 6.

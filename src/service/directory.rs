@@ -22,6 +22,7 @@ use crate::assignment::Ownership;
 use crate::credential::Credential;
 use crate::ids::{JournalId, Timestamp, UserId};
 use crate::kafka::partition_of;
+use crate::logging::LogFilter;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::secret::Secret;
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub(super) progress: Arc<Progress>,
     pub(super) pulse: Arc<Pulse>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) scraping: tokio::sync::Mutex<()>,
+    pub(super) log: LogFilter,
     pub(super) has_client_credential: bool,
     pub(super) peers: Peers,
 }
@@ -226,7 +229,19 @@ impl Bridge for Directory {
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
     }
 
-    fn metrics_text(&self) -> String {
-        self.shared.metrics.text()
+    async fn metrics_text(&self) -> String {
+        // one at a time, and on another thread than the one that asks: the system is asked about
+        // the process, too
+        let _turn = self.shared.scraping.lock().await;
+        let metrics = Arc::clone(&self.shared.metrics);
+        tokio::task::spawn_blocking(move || metrics.text()).await.unwrap_or_default()
+    }
+
+    fn log_filter(&self) -> String {
+        self.shared.log.text()
+    }
+
+    fn change_log_filter(&self, filter: &str) -> Result<(), String> {
+        self.shared.log.change(filter).map_err(|fault| fault.to_string())
     }
 }

@@ -23,6 +23,7 @@ use crate::publisher::{self, PublisherSettings};
 use crate::pulse::Pulse;
 use crate::record::Topics;
 use crate::topics::TopicDesk;
+use crate::traces::Traces;
 
 /// Publishes what the journal of `config` holds; answers how many rows that were.
 pub async fn drain(config: &Config, keys: KeyRing) -> Result<u64, ServiceError> {
@@ -41,7 +42,7 @@ pub async fn drain(config: &Config, keys: KeyRing) -> Result<u64, ServiceError> 
     let (journal, feed) = Journal::open(folder, Arc::new(keys), settings, Arc::clone(&metrics))?;
     if let Some(damage) = journal.damage() {
         tracing::error!(
-            what = damage.what,
+            reason = damage.what,
             "rows of this journal are lost, its users get no gap by a drain"
         );
     }
@@ -60,6 +61,7 @@ pub async fn drain(config: &Config, keys: KeyRing) -> Result<u64, ServiceError> 
             metrics,
             is_cleansing: true,
             pulse: Arc::new(Pulse::default()),
+            traces: Traces::none(),
         },
         feed,
         found,

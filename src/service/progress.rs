@@ -21,7 +21,7 @@ impl Progress {
     pub(super) fn wait_for(&self, what: &str) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.as_deref() != Some(what) {
-            tracing::info!(what, "waiting");
+            tracing::info!(reason = what, "waiting");
             *waiting = Some(what.to_owned());
         }
     }

@@ -47,7 +47,7 @@ pub(super) async fn teach(
         for (id, text) in versions {
             if let Err(error) = decoder.learn(id, &text) {
                 // a stranger's version: only a record that names it would need it
-                tracing::warn!(subject = subject.name, id, %error, "a version cannot be used");
+                tracing::warn!(subject = subject.name, schema = id, %error, "a version cannot be used");
             }
         }
     }

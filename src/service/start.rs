@@ -26,6 +26,7 @@ use crate::event::Redaction;
 use crate::journal::{Folder, Journal, JournalError, JournalSettings};
 use crate::kafka::{Clients, Following, Reach};
 use crate::linxo::{self, Room, Source, SourceError, SourceSettings, TokenNews, TokenObserver};
+use crate::logging::LogFilter;
 use crate::metrics::{Metrics, MetricsError};
 use crate::publisher::{self, Limits, Pen, PublisherError, PublisherSettings};
 use crate::pulse::Pulse;
@@ -33,6 +34,7 @@ use crate::record::{Decoder, Encoder, RecordError, Topics};
 use crate::registry::{Registry, RegistryError, RegistryFault};
 use crate::schedule::Pace;
 use crate::topics::{Shape, TopicDesk, TopicError};
+use crate::traces::{Exporter, Traces, TracesError};
 use crate::worker::Outside;
 
 const AGAIN: Duration = Duration::from_secs(2);
@@ -43,6 +45,8 @@ const LEAVE: Duration = Duration::from_secs(2);
 pub struct Setting {
     /// Seals and opens credentials.
     pub keys: KeyRing,
+    /// Which log lines the process writes.
+    pub log: LogFilter,
     /// What the topics are like, when they cannot be asked: the demo's cluster takes no such calls.
     pub shape: Option<Shape>,
 }
@@ -74,6 +78,9 @@ pub enum ServiceError {
     /// The publisher.
     #[error(transparent)]
     Publisher(#[from] PublisherError),
+    /// The collector of traces.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// The metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -132,6 +139,8 @@ pub async fn serve(
         })
     })?;
     let registry = registry(&config, &metrics)?;
+    let instance = &config.kafka.instance_id;
+    let (traces, exporter) = Traces::start(&config.telemetry, instance, &metrics)?;
     let reach = Reach::new(&clients, &topics.subscriptions)?;
 
     let directory = Directory {
@@ -145,6 +154,8 @@ pub async fn serve(
             progress: Arc::clone(&progress),
             pulse: Arc::clone(&pulse),
             metrics: Arc::clone(&metrics),
+            scraping: tokio::sync::Mutex::default(),
+            log: setting.log.clone(),
             has_client_credential: config.linxo.client_id.is_some(),
             peers: Peers::default(),
         }),
@@ -185,12 +196,13 @@ pub async fn serve(
         reach,
         &directory,
         &metrics,
+        traces,
     );
     let result = tokio::select! {
         biased;
         _ = asked_to_stop.wait_for(|stop| *stop) => Ok(()),
         started = starting => match started {
-            Ok(started) => run(started, &config, &directory, stopped.clone()).await,
+            Ok(started) => run(started, &config, &directory, stopped.clone(), exporter).await,
             Err(error) => Err(error),
         },
     };
@@ -236,6 +248,7 @@ async fn start(
     reach: Reach,
     directory: &Directory,
     metrics: &Arc<Metrics>,
+    traces: Traces,
 ) -> Result<Started, ServiceError> {
     let shared = &directory.shared;
     let is_cleansing = setting.shape.is_none();
@@ -271,6 +284,7 @@ async fn start(
             metrics: Arc::clone(metrics),
             is_cleansing,
             pulse: Arc::clone(&shared.pulse),
+            traces,
         },
         feed,
         found,
@@ -331,6 +345,7 @@ async fn run(
     config: &Config,
     directory: &Directory,
     stopped: watch::Receiver<bool>,
+    exporter: Option<Exporter>,
 ) -> Result<(), ServiceError> {
     let Started { mut fleet, assignment, decisions, mut publisher_ended, budget, _marks } = started;
     let serving_budget = tokio::spawn(budget.run());
@@ -368,6 +383,11 @@ async fn run(
     // leaving takes no time of its own unless Kafka is away
     if timeout_at(deadline.max(Instant::now() + LEAVE), assignment.leave()).await.is_err() {
         tracing::warn!("the group was not left within service.grace");
+    }
+    if let Some(exporter) = exporter
+        && timeout_at(deadline.max(Instant::now() + LEAVE), exporter.ended()).await.is_err()
+    {
+        tracing::warn!("not every trace was sent within service.grace");
     }
     tracing::info!("stopped");
     result

@@ -228,7 +228,7 @@ impl Simulator {
                 tracing::error!(%error, "simulator stopped serving");
             }
         });
-        tracing::info!(%address, control = %control_address, "simulator listening");
+        tracing::info!(%address, %control_address, "simulator listening");
         Ok(Running { shared, address, control_address, stop, serving })
     }
 }

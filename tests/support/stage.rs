@@ -3,6 +3,7 @@
 //! A [`Stage`] is one test's world: its topics have a prefix of their own, its group too. The
 //! bridge is the real program, started and ended as an operator would.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -191,10 +192,11 @@ impl Stage {
         let reading = tokio::spawn(async move {
             let mut opened = Some(opened);
             while let Ok(Some(line)) = lines.next_line().await {
-                if let Some((_, address)) = line.split_once("admin api listens address=")
+                if opened.is_some()
+                    && let Some(address) = listens(&line)
                     && let Some(opened) = opened.take()
                 {
-                    opened.send(address.trim().to_owned()).ok();
+                    opened.send(address).ok();
                 }
                 let mut log = written.lock().unwrap();
                 log.push_str(&line);
@@ -409,6 +411,14 @@ impl Bridge {
         (&mut self.reading).await.unwrap();
         status
     }
+}
+
+/// Where the door is, when a log line says so, be it text or JSON.
+fn listens(line: &str) -> Option<SocketAddr> {
+    let (_, after) = line.split_once("admin api listens")?;
+    after
+        .split(|c: char| !c.is_ascii_digit() && !".:".contains(c))
+        .find_map(|word| word.parse().ok())
 }
 
 /// The path of a user's subscription.

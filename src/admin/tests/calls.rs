@@ -157,3 +157,31 @@ async fn a_stop_waits_for_a_stuck_call_no_longer_than_it_says() {
     assert!(start.elapsed().abs_diff(STOP_WITHIN) < Duration::from_millis(10));
     stuck.abort();
 }
+
+#[tokio::test]
+async fn the_log_filter_is_shown_and_changed_at_the_instance_that_is_called() {
+    let served = serve(Some(TOKEN)).await;
+    let put = |body: Value| served.call(Method::PUT, "/v1/log").json(&body);
+    let filter = json!({"filter": "info,linxo_kafka_bridge::worker=debug"});
+    let changed = put(filter.clone()).send().await.unwrap();
+    assert_eq!(changed.status(), StatusCode::OK);
+    assert_eq!(changed.json::<Value>().await.unwrap(), filter);
+    let shown = served.call(Method::GET, "/v1/log").send().await.unwrap();
+    assert_eq!(shown.json::<Value>().await.unwrap(), filter);
+
+    for body in [
+        json!({"filter": "inof"}),
+        json!({"filter": 5}),
+        json!({"filter": ""}),
+        json!({"filter": "x".repeat(1025)}),
+        json!({}),
+    ] {
+        let (status, answer) = problem(put(body.clone())).await;
+        assert_eq!((status.as_u16(), &answer["type"]), (422, &kind("invalid-request")), "{body}");
+        assert_eq!(answer["pointer"], "/filter");
+    }
+    let (status, answer) = problem(put(json!({"filter": "info", "level": "debug"}))).await;
+    assert_eq!((status.as_u16(), &answer["pointer"]), (422, &json!("/level")));
+    let shown = served.call(Method::GET, "/v1/log").send().await.unwrap();
+    assert_eq!(shown.json::<Value>().await.unwrap(), filter, "nothing was changed");
+}

@@ -29,7 +29,8 @@ async fn the_description_names_every_route_and_no_other() {
     for (method, path) in &routes {
         let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
         let path = path.replace("{user_id}", "u");
-        let status = served.bare(method, &path).json(&token_body()).send().await.unwrap().status();
+        let body = if path == "/v1/log" { json!({"filter": "info"}) } else { token_body() };
+        let status = served.bare(method, &path).json(&body).send().await.unwrap().status();
         assert!(status.is_success(), "{path}: {status}");
     }
 }

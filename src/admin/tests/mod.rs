@@ -30,6 +30,7 @@ struct Told {
     liveness: Option<Liveness>,
     readiness: Option<Readiness>,
     is_stuck: bool,
+    filter: String,
 }
 
 #[derive(Clone, Default)]
@@ -144,8 +145,20 @@ impl Bridge for Fake {
         self.0.lock().unwrap().readiness.clone().unwrap_or(Readiness::Ready)
     }
 
-    fn metrics_text(&self) -> String {
+    async fn metrics_text(&self) -> String {
         "up 1\n".to_owned()
+    }
+
+    fn log_filter(&self) -> String {
+        self.0.lock().unwrap().filter.clone()
+    }
+
+    fn change_log_filter(&self, filter: &str) -> Result<(), String> {
+        if filter == "inof" {
+            return Err("give a level".to_owned());
+        }
+        self.tell(|told| told.filter = filter.to_owned());
+        Ok(())
     }
 }
 

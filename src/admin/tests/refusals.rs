@@ -36,7 +36,9 @@ async fn nothing_under_v1_is_answered_without_the_token() {
     let served = serve(Some(TOKEN)).await;
     let wrong =
         [None, Some("Bearer "), Some("Bearer the-admin-toke"), Some("Basic the-admin-token")];
-    for path in ["/v1/subscriptions/u", "/v1/subscriptions", "/v1/instances", "/v1/none", "/v1"] {
+    let paths =
+        ["/v1/subscriptions/u", "/v1/subscriptions", "/v1/instances", "/v1/log", "/v1/none", "/v1"];
+    for path in paths {
         for authorization in wrong {
             let mut request = served.bare(Method::GET, path);
             if let Some(authorization) = authorization {

@@ -84,6 +84,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(config.records.redact, ["credentials", "password", "token"]);
     assert_eq!(config.admin.advertised_url.as_str(), "http://127.0.0.1:8080/");
     assert_eq!(config.service.log_format, LogFormat::Text);
+    assert_eq!((config.telemetry.otlp_endpoint, config.telemetry.sample), (None, 0.01));
 }
 
 #[test]
@@ -339,6 +340,8 @@ fn what_is_shown_reads_back_as_the_same_settings_without_a_secret() {
         topics.prefix = 'a_'
         schema_registry.url = "https://name:hush-registry@registry/a@b"
         service.log_format = "json"
+        telemetry.otlp_endpoint = "http://collector:4318"
+        telemetry.sample = 1
         admin.token_file = {token:?}
         [kafka.properties]
         "sasl.username" = "with \"quotes\" and 'more'"

@@ -117,6 +117,9 @@ fn settings_that_are_wrong_on_their_own_are_refused() {
         ("admin.token = \"hush\"", "admin.token"),
         ("service.log = \"inof\"", "service.log"),
         ("service.log_format = \"xml\"", "service.log_format"),
+        ("telemetry.otlp_endpoint = \"http://user:hush@collector\"", "telemetry.otlp_endpoint"),
+        ("telemetry.sample = 1.5", "telemetry.sample"),
+        ("telemetry.sample = \"1%\"", "telemetry.sample"),
     ] {
         let fault = ground.fault(more);
         assert!(fault.starts_with(&format!("{key}: ")), "{more}: {fault}");

@@ -136,7 +136,7 @@ impl ClientToken {
             Err(fault) => {
                 let mut kept = self.kept();
                 if kept.failures == 0 {
-                    tracing::warn!(fault = %CallFault::from(fault.clone()), "got no client token");
+                    tracing::warn!(error = %CallFault::from(fault.clone()), "got no client token");
                 }
                 kept.failed(fault.clone(), Instant::now());
                 Some(fault)

@@ -353,11 +353,11 @@ impl State {
     fn note(&mut self, outcome: &Result<Given, TokenFault>) {
         match outcome {
             Err(TokenFault::Refused(refused)) => {
-                tracing::debug!(%refused, "got no token for a user");
+                tracing::debug!(reason = %refused, "got no token for a user");
             }
             Err(fault) if !self.is_failing => {
                 self.is_failing = true;
-                tracing::warn!(fault = %CallFault::from(fault.clone()), "got no tokens for users");
+                tracing::warn!(error = %CallFault::from(fault.clone()), "got no tokens for users");
             }
             Err(_) => {}
             Ok(_) => {

@@ -66,6 +66,7 @@ impl Draft<'_> {
             ),
             None => (self.entering_late(of, source), None, of.owner_epoch),
         };
+        self.is_late |= sequence.is_none();
         let key = idempotency_key(&answer.queue, &source.event_id);
         let record = EventRecord {
             happening: Happening::Handed(source),

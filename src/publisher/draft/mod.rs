@@ -38,11 +38,21 @@ pub(in crate::publisher) type Holdings = BTreeMap<i32, Owned>;
 
 /// What a draft came to, for when its transaction is committed.
 pub(in crate::publisher) struct Outcome {
-    /// What is told to whoever waits for the row of this place.
-    pub(in crate::publisher) settled: Vec<Settled>,
+    /// What the row of this place came to.
+    pub(in crate::publisher) rows: Vec<Drafted>,
     pub(in crate::publisher) tally: Tally,
     /// The states that changed; none for a user who is watched no more.
     pub(in crate::publisher) changes: BTreeMap<(i32, UserId), Option<QueueState>>,
+}
+
+/// What one row came to.
+pub(in crate::publisher) struct Drafted {
+    /// What is told to whoever waits for it.
+    pub(in crate::publisher) settled: Settled,
+    /// How many events its answer held.
+    pub(in crate::publisher) events: u64,
+    /// Whether they were published late.
+    pub(in crate::publisher) is_late: bool,
 }
 
 /// A transaction in the making.
@@ -52,7 +62,9 @@ pub(in crate::publisher) struct Draft<'a> {
     holdings: &'a Holdings,
     changed: BTreeMap<(i32, UserId), Option<QueueState>>,
     tally: Tally,
-    settled: Vec<Settled>,
+    rows: Vec<Drafted>,
+    /// Whether events of the present row are published late.
+    is_late: bool,
     value: Vec<u8>,
     datum: Vec<u8>,
 }
@@ -69,7 +81,8 @@ impl<'a> Draft<'a> {
             holdings,
             changed: BTreeMap::new(),
             tally: Tally::default(),
-            settled: Vec::new(),
+            rows: Vec::new(),
+            is_late: false,
             value: Vec::new(),
             datum: Vec::new(),
         }
@@ -82,6 +95,8 @@ impl<'a> Draft<'a> {
         out: &mut impl Outbox,
     ) -> Result<(), SendFault> {
         let mut outcome = Ok(());
+        let received = self.tally.received;
+        self.is_late = false;
         match &row.change {
             Change::Answered(answer) => self.answered(&row.of, answer, out)?,
             Change::AnswerLost(answer, lost) => {
@@ -140,7 +155,8 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        self.settled.push(outcome);
+        let events = self.tally.received - received;
+        self.rows.push(Drafted { settled: outcome, events, is_late: self.is_late });
         Ok(())
     }
 
@@ -148,7 +164,7 @@ impl<'a> Draft<'a> {
     pub(in crate::publisher) fn foresee(&mut self, row: &Row) -> Result<(), SendFault> {
         self.apply(row, &mut Nowhere)?;
         // nobody is told, and nothing counted
-        self.settled.clear();
+        self.rows.clear();
         self.tally = Tally::default();
         Ok(())
     }
@@ -178,7 +194,7 @@ impl<'a> Draft<'a> {
 
     /// What there is to take in once it is committed.
     pub(in crate::publisher) fn into_outcome(self) -> Outcome {
-        Outcome { settled: self.settled, tally: self.tally, changes: self.changed }
+        Outcome { rows: self.rows, tally: self.tally, changes: self.changed }
     }
 
     /// Whether the partition is ours, and nobody has made a wish for the user.

@@ -271,13 +271,13 @@ async fn learn(error: &LoadError, registry: Option<&Registry>, decoder: &Decoder
     match registry.schema(*id).await {
         Ok(text) => {
             if let Err(error) = decoder.learn(*id, &text) {
-                tracing::error!(id, %error, "a schema of the registry cannot be used");
+                tracing::error!(schema = id, %error, "a schema of the registry cannot be used");
             }
         }
         Err(error @ RegistryFault::UnknownId { .. }) => {
-            tracing::warn!(id, %error, "a schema is forgotten, its records are read by those known");
+            tracing::warn!(schema = id, %error, "a schema is forgotten, its records are read by those known");
             decoder.forget(*id);
         }
-        Err(error) => tracing::warn!(id, %error, "a schema cannot be looked up"),
+        Err(error) => tracing::warn!(schema = id, %error, "a schema cannot be looked up"),
     }
 }

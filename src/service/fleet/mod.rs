@@ -316,8 +316,8 @@ impl Fleet {
         let is_short = budget > 0.0 && required > budget;
         if is_short && !self.is_warned {
             tracing::warn!(
-                budget,
-                required,
+                rate = budget,
+                required_rate = required,
                 "the request budget is short: raise linxo.max_requests_per_second or polling.keep_alive"
             );
         }

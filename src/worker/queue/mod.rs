@@ -347,7 +347,7 @@ impl Queue {
             | CallFault::Unusable { .. } => self.backoff(now, pace),
         };
         if matches!(fault, CallFault::Unusable { .. }) {
-            tracing::error!(user = %self.user, queue = %self.queue, %fault, "recovery does not get on");
+            tracing::error!(user = %self.user, queue = %self.queue, error = %fault, "recovery does not get on");
         }
         Next::At(now + pause)
     }
@@ -366,7 +366,7 @@ impl Queue {
         };
         *at = now + pause;
         if *failures == 1 {
-            tracing::warn!(user = %self.user, %fault, "connections cannot be listed, the gap stays open");
+            tracing::warn!(user = %self.user, error = %fault, "connections cannot be listed, the gap stays open");
         }
     }
 
