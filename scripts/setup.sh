@@ -2,7 +2,8 @@
 # Brings what building and testing need, and nothing twice.
 #
 #   scripts/setup.sh build   what `make demo` needs: Rust, a C compiler, OpenSSL's and zlib's headers
-#   scripts/setup.sh         that, and what `make test` needs: a JDK, Maven, Kafka, a Schema Registry, the Java readers
+#   scripts/setup.sh         that, and what `make test` needs: a JDK, Maven, Kafka, a Schema Registry, the Java readers,
+#                            linters in Python
 #
 # Debian packages are installed where that is allowed (root, or sudo without a password); elsewhere the command is printed.
 # The servers go to a cache outside the source tree, one folder a version:
@@ -15,6 +16,8 @@ export LC_ALL=C
 readonly KAFKA=kafka-4.4.0 REGISTRY=registry-2.6.13.Final READERS=readers-4.4.0
 
 cd "$(dirname "$0")/.."
+checks=checks-$(sha256sum <tests/support/pip/checks.txt | cut -c1-16)
+readonly checks
 cache=${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-${HOME:?names where the cache is}/.cache}/linxo-kafka-bridge}
 temporary=
 server=
@@ -71,6 +74,8 @@ test_packages() {
   if [[ ! -d $cache/$KAFKA || ! -d $cache/$REGISTRY || ! -d $cache/$READERS ]]; then
     command -v mvn >/dev/null || packages+=(maven)
   fi
+  command -v python3 >/dev/null || packages+=(python3)
+  if [[ ! -d $cache/$checks ]] && ! python3 -m pip --version >/dev/null 2>&1; then packages+=(python3-pip); fi
   ((${#packages[@]} == 0)) || install "${packages[@]}"
 }
 
@@ -140,6 +145,16 @@ readers() { # FOLDER
   maven readers.xml copy-dependencies "$1/libs"
 }
 
+# Compose, which reads its file without an engine, and linters of the Dockerfile and the YAML.
+checks() { # FOLDER
+  python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-deps --target "$1" \
+    -r tests/support/pip/checks.txt </dev/null >"$1.log" 2>&1 || {
+    cat "$1.log" >&2
+    fail "pip could not fetch what tests/support/pip/checks.txt names (see above); try again: scripts/setup.sh"
+  }
+  rm "$1.log"
+}
+
 # The readers compiled, in a folder named after their text: two work trees with different ones do not meet.
 classes() { # FOLDER
   javac -proc:none -Xlint:all,-processing,-path -Werror -cp "$cache/$READERS/libs/*" -d "$1" \
@@ -191,6 +206,7 @@ test_packages
 provide "$KAFKA" kafka
 provide "$REGISTRY" registry
 provide "$READERS" readers
+provide "$checks" checks
 provide "classes-$(cat tests/support/java/*.java | sha256sum | cut -c1-16)" classes
 class_archive "$KAFKA" kafka.jsa 'Kafka Server started' start_kafka
 class_archive "$REGISTRY" registry.jsa 'Listening on:' start_registry
