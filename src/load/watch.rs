@@ -17,6 +17,8 @@ use crate::door::Door;
 
 /// Shorter than a bridge needs to start.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long an answer may have been on its way to one that then was away, in milliseconds.
+const UNDER_WAY: u64 = 2000;
 /// How long after the end one that is away may take to be back.
 const BACK: Duration = Duration::from_secs(60);
 
@@ -86,6 +88,7 @@ async fn look_after(door: Door, over: watch::Receiver<bool>) -> Vec<Done> {
 
 /// What is told of one that was last seen then.
 fn absence(door: &Door, there: u64) -> Done {
+    let at = there.saturating_sub(UNDER_WAY);
     let (what, bridge) = ("away".to_owned(), Some(door.url().to_owned()));
-    Done { what, bridge, at: there, until: now(), costs_answers: true }
+    Done { what, bridge, at, until: now(), costs_answers: true }
 }
