@@ -2,7 +2,8 @@
 # Brings what building and testing need, and nothing twice.
 #
 #   scripts/setup.sh build   what `make demo` needs: Rust, a C compiler, OpenSSL's and zlib's headers
-#   scripts/setup.sh         that, and what `make test` needs: a JDK, Maven, Kafka, a Schema Registry, the Java readers
+#   scripts/setup.sh         that, and what `make test` needs: a JDK, Maven, Kafka, a Schema Registry, the Java readers,
+#                            Prometheus 2.42 and 3, Alertmanager, linters in Python
 #
 # Debian packages are installed where that is allowed (root, or sudo without a password); elsewhere the command is printed.
 # The servers go to a cache outside the source tree, one folder a version:
@@ -13,8 +14,11 @@ export LC_ALL=C
 
 # A pom in tests/support/maven that changes takes a new name here and in cache.rs, or old caches stay in use.
 readonly KAFKA=kafka-4.4.0 REGISTRY=registry-2.6.13.Final READERS=readers-4.4.0
+readonly PROMETHEUS_2=prometheus-2.42 PROMETHEUS_3=prometheus-3
 
 cd "$(dirname "$0")/.."
+checks=checks-$(sha256sum <tests/support/pip/checks.txt | cut -c1-16)
+readonly checks
 cache=${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-${HOME:?names where the cache is}/.cache}/linxo-kafka-bridge}
 temporary=
 server=
@@ -71,6 +75,8 @@ test_packages() {
   if [[ ! -d $cache/$KAFKA || ! -d $cache/$REGISTRY || ! -d $cache/$READERS ]]; then
     command -v mvn >/dev/null || packages+=(maven)
   fi
+  command -v python3 >/dev/null || packages+=(python3)
+  if [[ ! -d $cache/$checks ]] && ! python3 -m pip --version >/dev/null 2>&1; then packages+=(python3-pip); fi
   ((${#packages[@]} == 0)) || install "${packages[@]}"
 }
 
@@ -136,8 +142,65 @@ registry() { # FOLDER
   rm -r "$1/download"
 }
 
+# Unpacks Debian packages of another suite without installing them: nothing starts, nothing is replaced.
+unpack() { # FOLDER SUITE PACKAGE...
+  local folder=$1 suite=$2 release options
+  shift 2
+  command -v apt-get >/dev/null || fail "apt-get is missing: Prometheus comes from Debian's packages, on another system by hand"
+  mkdir -p "$folder"/apt/{parts,lists/partial,cache/archives/partial,debs}
+  # this machine's own mirror, whatever it is, in either form
+  release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+  cat /etc/apt/sources.list.d/*.sources 2>/dev/null |
+    awk -v release="$release" 'BEGIN { RS = "" } $0 ~ "(^|\n)Suites: *" release { print; exit }' |
+    sed "s/^Suites:.*/Suites: $suite/; s/^Components:.*/Components: main/" >"$folder/apt/parts/suite.sources" || true
+  cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+    awk -v release="$release" -v suite="$suite" \
+      '/^deb / { sub(/\[[^]]*\] */, ""); if ($3 == release) { print "deb", $2, suite, "main"; exit } }' \
+      >"$folder/apt/parts/suite.list" || true
+  [[ ! -s $folder/apt/parts/suite.sources ]] || rm "$folder/apt/parts/suite.list"
+  options=(
+    -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$folder/apt/parts"
+    -o "Dir::State::lists=$folder/apt/lists" -o "Dir::Cache=$folder/apt/cache" -o APT::Sandbox::User=
+  )
+  apt-get "${options[@]}" -qq update </dev/null >&2 || fail "the package lists of Debian $suite cannot be had (see above)"
+  (cd "$folder/apt/debs" && apt-get "${options[@]}" -qq download "${@/%//$suite}" </dev/null >&2) ||
+    fail "$* of Debian $suite cannot be had (see above)"
+  local package
+  for package in "$folder"/apt/debs/*.deb; do dpkg -x "$package" "$folder/root"; done
+  mv "$folder/root/usr/bin" "$folder/bin"
+  rm -r "$folder/apt" "$folder/root"
+}
+
+# Whether the promtool of a folder is of this version; another one is told here, not by a test that passes by chance.
+is_version() { # FOLDER VERSION
+  local is
+  is=$("$1/bin/promtool" --version | sed -n '1s/^promtool, version \([0-9.]*\).*/\1/p')
+  [[ $is == "$2"* ]] || fail "Debian has promtool $is where $2 is wanted"
+}
+
+prometheus_2() { # FOLDER
+  unpack "$1" bookworm prometheus prometheus-alertmanager
+  is_version "$1" 2.42.
+}
+
+# The unstable suite moves on within a major version; the tests hold for all of it.
+prometheus_3() { # FOLDER
+  unpack "$1" sid prometheus promtool
+  is_version "$1" 3.
+}
+
 readers() { # FOLDER
   maven readers.xml copy-dependencies "$1/libs"
+}
+
+# Compose, which reads its file without an engine, and linters of the Dockerfile and the YAML.
+checks() { # FOLDER
+  python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-deps --target "$1" \
+    -r tests/support/pip/checks.txt </dev/null >"$1.log" 2>&1 || {
+    cat "$1.log" >&2
+    fail "pip could not fetch what tests/support/pip/checks.txt names (see above); try again: scripts/setup.sh"
+  }
+  rm "$1.log"
 }
 
 # The readers compiled, in a folder named after their text: two work trees with different ones do not meet.
@@ -191,6 +254,9 @@ test_packages
 provide "$KAFKA" kafka
 provide "$REGISTRY" registry
 provide "$READERS" readers
+provide "$checks" checks
+provide "$PROMETHEUS_2" prometheus_2
+provide "$PROMETHEUS_3" prometheus_3
 provide "classes-$(cat tests/support/java/*.java | sha256sum | cut -c1-16)" classes
 class_archive "$KAFKA" kafka.jsa 'Kafka Server started' start_kafka
 class_archive "$REGISTRY" registry.jsa 'Listening on:' start_registry

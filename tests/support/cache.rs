@@ -15,9 +15,27 @@ pub fn registry() -> PathBuf {
     present("registry-2.6.13.Final")
 }
 
+/// The folder with the programs of Prometheus 2.42, and Alertmanager's: `bin/`.
+pub fn prometheus_2() -> PathBuf {
+    present("prometheus-2.42")
+}
+
+/// The folder with the programs of a Prometheus 3: `bin/`.
+pub fn prometheus_3() -> PathBuf {
+    present("prometheus-3")
+}
+
 /// The folder with the jars of the programs in `java/`: `libs/`.
 pub fn readers() -> PathBuf {
     present("readers-4.4.0")
+}
+
+/// The folder of what looks at the Dockerfile and the YAML, programs and modules of Python, named after the list that it
+/// was made from.
+pub fn checks() -> PathBuf {
+    let mut digest = Sha256::new();
+    digest.update(include_bytes!("pip/checks.txt"));
+    present(&format!("checks-{}", name_of(digest)))
 }
 
 /// The folder of those programs compiled, named after the text they were compiled from.
@@ -31,8 +49,11 @@ pub fn classes() -> PathBuf {
     for source in sources {
         digest.update(source);
     }
-    let name: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    present(&format!("classes-{name}"))
+    present(&format!("classes-{}", name_of(digest)))
+}
+
+fn name_of(digest: Sha256) -> String {
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A file of the source tree.

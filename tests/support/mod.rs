@@ -9,12 +9,14 @@
 
 pub mod account;
 mod broker;
-mod cache;
+pub mod cache;
 mod consume;
+pub mod dashboards;
 mod decode;
 pub mod java;
 mod kafka;
 pub mod oracle;
+pub mod prometheus;
 pub mod proxy;
 mod registry;
 pub mod secrecy;
@@ -23,6 +25,7 @@ pub mod source;
 mod stage;
 
 pub use broker::Broker;
+pub use cache::source as source_file;
 pub use consume::{Reader, Record, read_topic, read_visible, wait_until};
 pub use decode::Decoded;
 pub use kafka::{Kafka, unique};
