@@ -9,7 +9,7 @@
 
 pub mod account;
 mod broker;
-mod cache;
+pub mod cache;
 mod consume;
 mod decode;
 pub mod java;
