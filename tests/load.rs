@@ -10,7 +10,7 @@ use std::time::Duration;
 use linxo_kafka_bridge::simulator::Sync;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::Value;
-use support::{Stage, TOKEN};
+use support::{Stage, TOKEN, free_ports};
 use tokio::process::Command;
 
 /// How long a run of some seconds may take, all in all.
@@ -125,6 +125,38 @@ async fn a_run_may_attach_to_a_simulator_and_a_bridge_that_run_already() {
     assert_eq!(kill.status.code(), Some(64));
     assert!(self::text(&kill).contains("bridges that run already are not killed"));
     assert_eq!(bridge.get("/livez").await.0, 200);
+    assert!(bridge.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_bridge_that_ran_already_and_is_killed_meanwhile_is_told_and_its_gaps_are_excused() {
+    let mut stage = Stage::new("load-killed").await;
+    let [port] = free_ports();
+    stage.set("admin.listen", &format!("\"127.0.0.1:{port}\""));
+    let bridge = stage.bridge().await;
+    let simulator = format!("http://{}", stage.simulator.address());
+    let url = bridge.url.clone();
+    let attached = ["--simulator", &simulator, "--bridge", &url];
+    // answers take half a second, so some are always on their way
+    let run = ["run", "--users", "20", "--for", "8s", "--fault", "slow:1"];
+    let arguments = [&run[..], &attached].concat();
+    let killing = async {
+        let events = || stage.simulator.stats().handed_out;
+        while events() < 50 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let pid = bridge.pid();
+        bridge.kill().await;
+        (pid, stage.bridge().await)
+    };
+    let ((text, report), (killed, bridge)) = tokio::join!(reported(&stage, 0, &arguments), killing);
+    assert_ne!(killed, bridge.pid());
+    let faults = report["faults"].as_array().unwrap();
+    let away: Vec<&Value> = faults.iter().filter(|done| done["what"] == "away").collect();
+    assert_eq!(away.len(), 1, "{faults:?}\n{text}");
+    assert!(text.contains("is away, and nobody here did it") && text.contains("is back"), "{text}");
+    assert!(text.contains("bridges were struck 1 times"), "{text}");
+    assert!(report["counts"]["gaps"].as_u64() > Some(0), "{text}");
     assert!(bridge.stop().await.success());
 }
 

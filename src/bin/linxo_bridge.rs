@@ -1,13 +1,13 @@
 //! `linxo-bridge`: drains the event queues of Linxo users into Kafka.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use linxo_kafka_bridge::bulk::{self, ExportOptions, ImportOptions};
 use linxo_kafka_bridge::check;
 use linxo_kafka_bridge::config::{Config, LogFormat};
-use linxo_kafka_bridge::credential::KeyRing;
+use linxo_kafka_bridge::credential::{self, KeyRing};
 use linxo_kafka_bridge::demo;
 use linxo_kafka_bridge::journal;
 use linxo_kafka_bridge::kafka::Clients;
@@ -48,6 +48,9 @@ enum Command {
     /// Put or write subscriptions in bulk, as JSON lines, through the admin API.
     #[command(subcommand)]
     Subscriptions(SubscriptionsCommand),
+    /// Make secrets as files.
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Ask the service's own /readyz; for containers.
     Healthcheck,
     /// Show what the bridge does: simulator, in-process cluster and bridge in one process.
@@ -68,6 +71,22 @@ enum JournalCommand {
     Inspect,
     /// Publish everything in journal.directory, late, and end.
     Drain,
+}
+
+#[derive(Subcommand)]
+enum SecretsCommand {
+    /// Make those that are missing in a folder: keys, admin-token and client-secret.
+    ///
+    /// keys is for credentials.key_file, admin-token for admin.token_file, client-secret for
+    /// linxo.client_secret_file. Keys and token that are there stay as they are. Needs no configuration.
+    Create {
+        /// The folder; it has to be there.
+        folder: PathBuf,
+        /// A file with the client secret that Linxo gave, which counts over the one that is there; when
+        /// it is empty, one is drawn.
+        #[arg(long, value_name = "FILE")]
+        client_secret: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -114,6 +133,9 @@ fn main() -> ExitCode {
         }
         return in_runtime(demo::run(options.clone()));
     }
+    if let Command::Secrets(SecretsCommand::Create { folder, client_secret }) = &arguments.command {
+        return create_secrets(folder, client_secret.as_deref());
+    }
     let config = match Config::load(arguments.config.as_deref(), environment()) {
         Ok(config) => config,
         Err(faults) => {
@@ -150,7 +172,7 @@ fn main() -> ExitCode {
             in_runtime(bulk::export(config, options))
         }
         Command::Healthcheck => in_runtime(check::healthcheck(config)),
-        Command::Demo(_) => ExitCode::SUCCESS,
+        Command::Demo(_) | Command::Secrets(_) => ExitCode::SUCCESS,
     }
 }
 
@@ -220,6 +242,21 @@ async fn drain_journal(config: Config) -> ExitCode {
     match service::drain(&config, keys).await {
         Ok(rows) => {
             println!("{rows} rows published, the journal is drained");
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn create_secrets(folder: &Path, client_secret: Option<&Path>) -> ExitCode {
+    match credential::create_secrets(folder, client_secret) {
+        Ok(made) => {
+            for name in &made {
+                println!("made {name}");
+            }
+            if made.is_empty() {
+                println!("nothing was missing");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => failed(&error),

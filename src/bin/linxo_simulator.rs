@@ -3,22 +3,28 @@
 //! Promises:
 //! - the first line on standard output is `listening on http://127.0.0.1:PORT`, the second
 //!   `control on http://127.0.0.1:PORT/control`: there it is reached when the source is not;
-//! - SIGTERM and SIGINT end it with exit code 0; what cannot be started ends it with 1.
+//! - SIGTERM and SIGINT end it with exit code 0; what cannot be started ends it with 1;
+//! - `healthcheck` ends with 0 when the control API of a simulator that runs answers, else with 1.
 //!
 //! Knows nothing of: the bridge.
 
 use std::error::Error;
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use linxo_kafka_bridge::simulator::{
     Delivery, EventIds, LocationForm, Options, Simulator, Version,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// How long a simulator may take to say that it runs, and how much of what it says is read.
+const PATIENCE: Duration = Duration::from_secs(3);
+const MOST_ANSWER: u64 = 64 * 1024;
 
 /// A Linxo API that misbehaves on request and keeps a ledger of all it made and handed out.
 ///
@@ -27,12 +33,17 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser)]
 #[command(name = "linxo-simulator", version)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Loopback address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// Loopback address of the control API alone, which is reached when the source is not
     #[arg(long, default_value = "127.0.0.1:0")]
     control_listen: SocketAddr,
+    /// Listen on other addresses too: whoever reaches them rules the simulator
+    #[arg(long)]
+    any_address: bool,
     /// How long a queue lives that nobody asks
     #[arg(long, default_value = "15m", value_parser = duration)]
     queue_lifetime: Duration,
@@ -45,6 +56,9 @@ struct Arguments {
     /// Its secret
     #[arg(long, default_value = "simulated-client-secret")]
     client_secret: String,
+    /// A file with its secret, in place of the secret itself
+    #[arg(long, value_name = "FILE", conflicts_with = "client_secret")]
+    client_secret_file: Option<PathBuf>,
     /// From it come all ids and all draws
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -69,6 +83,12 @@ struct Arguments {
     /// How many events the ledger keeps
     #[arg(long, default_value_t = Options::default().max_events)]
     max_events: usize,
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum Command {
+    /// Ask the control API at --control-listen whether the simulator runs; for containers
+    Healthcheck,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -104,6 +124,7 @@ impl Arguments {
         Options {
             listen: self.listen,
             control_listen: self.control_listen,
+            any_address: self.any_address,
             version: match self.api_version {
                 ApiVersion::V21 => Version::V21,
                 ApiVersion::V3 => Version::V3,
@@ -151,7 +172,36 @@ fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
 }
 
-async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+/// Whether a simulator answers where this one would listen for control.
+fn healthcheck(mut at: SocketAddr) -> Result<(), Box<dyn Error>> {
+    if at.ip().is_unspecified() {
+        at.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /control/healthz HTTP/1.0\r\nhost: {at}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(MOST_ANSWER).read_to_string(&mut answer)?;
+    let first = answer.lines().next().unwrap_or_default();
+    if first.split(' ').nth(1) != Some("200") {
+        return Err(format!("{at} answers {first:?}").into());
+    }
+    Ok(())
+}
+
+async fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    if let Some(Command::Healthcheck) = arguments.command {
+        return healthcheck(arguments.control_listen);
+    }
+    if let Some(path) = arguments.client_secret_file.take() {
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        text.trim_end_matches(['\n', '\r']).clone_into(&mut arguments.client_secret);
+    }
+    serve(arguments.options()).await
+}
+
+async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let simulator = Simulator::start(options).await?;
@@ -174,7 +224,7 @@ async fn main() -> ExitCode {
         .with_env_filter(EnvFilter::from_default_env())
         .with_writer(io::stderr)
         .init();
-    match run(arguments.options()).await {
+    match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();

@@ -2,10 +2,12 @@
 //!
 //! Promises:
 //! - no error, `Debug` or `Display` shows a token, a key or what was sealed;
-//! - a credential leaves this room sealed or as a [`Secret`], in no other form.
+//! - a credential leaves this room sealed or as a [`Secret`], in no other form;
+//! - keys that are there are never drawn again.
 //!
 //! Knows nothing of: where sealed bytes are kept, and how a credential becomes a request.
 
+mod files;
 mod key_ring;
 
 use std::borrow::Cow;
@@ -13,6 +15,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+pub use files::{FileFault, create_secrets};
 pub use key_ring::{KeyFault, KeyRing, SEAL_OVERHEAD_BYTES, SealError, SealedCredential};
 
 use crate::ids::Timestamp;

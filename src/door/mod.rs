@@ -79,6 +79,16 @@ impl Door {
         }
     }
 
+    /// Whether anybody answers at all, be it that all is not well.
+    pub async fn answers(&self) -> bool {
+        match self.answered(self.http.get(format!("{}/livez", self.url))).await {
+            Ok(_) => true,
+            Err(
+                NotServed::Later { why, .. } | NotServed::Refused(why) | NotServed::Closed(why),
+            ) => why.status.is_some(),
+        }
+    }
+
     /// Has a user watched with the bridge's own credentials.
     pub async fn subscribe(&self, user: &str) -> Result<(), NotServed> {
         self.put(user, CLIENT).await.map(drop)

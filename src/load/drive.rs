@@ -3,7 +3,8 @@
 //! Promises:
 //! - returns when the time is over or the run is interrupted, with every fault over, every bridge
 //!   back and the source healed;
-//! - a bridge that ends by itself is started again, and that is told.
+//! - a bridge that ends by itself is started again, and that is told; so is one of those that ran
+//!   already when it is away.
 //!
 //! Knows nothing of: the verdict.
 
@@ -22,6 +23,7 @@ use super::source::Source;
 use super::stage::Stage;
 use super::tail::Tail;
 use super::traffic::Traffic;
+use super::watch::Watch;
 use super::wire::order;
 use crate::ids::Timestamp;
 use crate::stop;
@@ -84,6 +86,7 @@ pub(super) async fn drive(stage: &Stage, tail: &Tail, script: Script) -> Result<
         active: vec![None; script.plan.len()],
         script,
         under_way: JoinSet::new(),
+        watch: Watch::start(stage.attached()),
         hints: Arc::new(Semaphore::new(HINTS)),
         done: Vec::new(),
         before: (asked_before, 0),
@@ -154,6 +157,7 @@ struct Run<'r> {
     /// When each fault of the source that stands was ordered.
     active: Vec<Option<u64>>,
     under_way: JoinSet<Result<Done, LoadError>>,
+    watch: Watch,
     hints: Arc<Semaphore>,
     done: Vec<Done>,
     /// Questions and records at the line before.
@@ -327,10 +331,11 @@ impl Run<'_> {
         while let Some(struck) = self.under_way.join_next().await {
             self.done.push(struck.map_err(LoadError::Task)??);
         }
+        self.done.extend(self.watch.finish().await?);
         Ok(())
     }
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     u64::try_from(Timestamp::now().0).unwrap_or_default()
 }

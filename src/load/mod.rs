@@ -20,6 +20,7 @@ mod source;
 mod stage;
 mod tail;
 mod traffic;
+mod watch;
 mod wire;
 
 use std::path::PathBuf;

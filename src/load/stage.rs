@@ -150,6 +150,11 @@ impl Stage {
         Ok(Self { place, source, bridges, doors })
     }
 
+    /// The doors of the bridges that ran already.
+    pub(super) fn attached(&self) -> &[Door] {
+        &self.doors[self.bridges.len()..]
+    }
+
     /// Ends what was started here.
     pub(super) async fn take_down(self) {
         for bridge in &self.bridges {

@@ -12,7 +12,7 @@
 //!   became of it; an event is "handed out" when an answer with it was given to the connection
 //!   whole;
 //! - the control API is reached when the source is not;
-//! - it listens on loopback only.
+//! - it listens on loopback only, unless it is told that any address will do.
 //!
 //! Knows nothing of: the bridge, Kafka.
 
@@ -84,7 +84,10 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Whoever reaches the control API rules the simulator.
-    #[error("will not listen on {0}: the control api has no password, choose a loopback address")]
+    #[error(
+        "will not listen on {0}: the control api has no password, choose a loopback address, or \
+         say that any address will do"
+    )]
     NotLoopback(SocketAddr),
     /// An option has no meaning.
     #[error("{0}")]
@@ -177,7 +180,7 @@ impl Simulator {
     /// Binds and serves on the current runtime.
     pub async fn start(options: Options) -> Result<Running, Error> {
         for address in [options.listen, options.control_listen] {
-            if !address.ip().is_loopback() {
+            if !options.any_address && !address.ip().is_loopback() {
                 return Err(Error::NotLoopback(address));
             }
         }

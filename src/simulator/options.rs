@@ -83,6 +83,9 @@ pub struct Options {
     /// Where the control API listens beside, so that it is reached when the source is not; a
     /// loopback address, port 0 for any free one.
     pub control_listen: SocketAddr,
+    /// Other addresses than those of loopback may be listened on: in a network of one's own, as
+    /// whoever reaches them rules the simulator.
+    pub any_address: bool,
     /// Which version of the API is spoken.
     pub version: Version,
     /// How long a queue lives that nobody asks.
@@ -131,6 +134,7 @@ impl Default for Options {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             control_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            any_address: false,
             version: Version::V21,
             queue_lifetime: Duration::from_secs(15 * 60),
             token_lifetime: Duration::from_secs(3600),

@@ -30,6 +30,14 @@ pub fn readers() -> PathBuf {
     present("readers-4.4.0")
 }
 
+/// The folder of what looks at the Dockerfile and the YAML, programs and modules of Python, named after the list that it
+/// was made from.
+pub fn checks() -> PathBuf {
+    let mut digest = Sha256::new();
+    digest.update(include_bytes!("pip/checks.txt"));
+    present(&format!("checks-{}", name_of(digest)))
+}
+
 /// The folder of those programs compiled, named after the text they were compiled from.
 pub fn classes() -> PathBuf {
     let sources: [&[u8]; 3] = [

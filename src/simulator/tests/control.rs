@@ -119,6 +119,9 @@ async fn what_has_no_meaning_is_refused_at_the_start() {
     assert!(matches!(Simulator::start(anywhere).await, Err(Error::NotLoopback(_))));
     let anywhere = Options { control_listen: "0.0.0.0:0".parse().unwrap(), ..Options::default() };
     assert!(matches!(Simulator::start(anywhere).await, Err(Error::NotLoopback(_))));
+    let listen = "0.0.0.0:0".parse().unwrap();
+    let allowed = Options { listen, any_address: true, ..Options::default() };
+    assert!(Simulator::start(allowed).await.is_ok());
     let status = Options { dead_status: 405, ..Options::default() };
     assert!(matches!(Simulator::start(status).await, Err(Error::BadOption(_))));
     let shown = format!("{:?}", Options::default());

