@@ -1,6 +1,6 @@
 # The few commands of this project; each brings what it needs first (scripts/setup.sh says what, and where to).
 
-.PHONY: help demo test compose-test faults faults-long lint figures
+.PHONY: help demo test compose-test faults faults-long helm-install lint figures
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,6 +28,10 @@ faults: ## Every fault of the list, and the control runs that must fail; the tab
 faults-long: ## Those for which real times matter, with 15 minutes of a queue's life and outages of 20
 	@scripts/setup.sh
 	cargo test --locked --test fault_suite -- --long --table target/faults-long.md
+
+# Once a release: it is not among the tests, as it builds a control plane the first time (ten minutes) and needs Go.
+helm-install: ## The Helm chart installed, upgraded and drained on a real Kubernetes control plane without containers
+	@tests/control_plane/run.sh
 
 lint: ## Format and lints, as CI sees them
 	@scripts/setup.sh build

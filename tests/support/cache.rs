@@ -1,4 +1,4 @@
-//! Where `scripts/setup.sh` put the servers and the Java readers: the same rule and the same versions as there.
+//! Where `scripts/setup.sh` put the servers, the Java readers and the tools: the same rule and the same versions as there.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,18 @@ pub fn classes() -> PathBuf {
 
 fn name_of(digest: Sha256) -> String {
     digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Helm's program.
+pub fn helm() -> PathBuf {
+    present("helm-4.3.1").join("helm")
+}
+
+/// The folder of what looks at Kubernetes manifests, modules of Python, named after the list that it was made from.
+pub fn manifests() -> PathBuf {
+    let mut digest = Sha256::new();
+    digest.update(include_bytes!("pip/manifests.txt"));
+    present(&format!("manifests-{}", name_of(digest)))
 }
 
 /// A file of the source tree.
