@@ -1,6 +1,6 @@
 # The few commands of this project; each brings what it needs first (scripts/setup.sh says what, and where to).
 
-.PHONY: help demo test compose-test faults faults-long helm-install lint figures
+.PHONY: help demo test compose-test faults faults-long alert-drill dashboards helm-install lint figures
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -32,6 +32,17 @@ faults-long: ## Those for which real times matter, with 15 minutes of a queue's 
 # Once a release: it is not among the tests, as it builds a control plane the first time (ten minutes) and needs Go.
 helm-install: ## The Helm chart installed, upgraded and drained on a real Kubernetes control plane without containers
 	@tests/control_plane/run.sh
+
+# What fires and what is told is in the table, and in docs/alerts.md as it was found.
+alert-drill: ## Breaks Kafka, Linxo, tokens and instances under a real Prometheus; the table goes to target/alert-drill.md
+	@scripts/setup.sh
+	cargo test --locked --test alert_drill -- --table target/alert-drill.md
+
+# Needs Node.js, chromium and pngquant; the packages of Grafana are 440 MB. Pictures are for a person to look at.
+dashboards: ## Types of the dashboards, every query asked in a load run, and pictures of them in target/dashboards
+	@scripts/setup.sh
+	cd deploy/grafana/render && npm ci --legacy-peer-deps --ignore-scripts --no-audit --no-fund && node types.mjs
+	cargo test --locked --test alert_drill -- --dashboards $(CURDIR)/target/dashboards
 
 lint: ## Format and lints, as CI sees them
 	@scripts/setup.sh build

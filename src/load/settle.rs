@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::LoadError;
 use super::drive::Done;
+use super::figures::Figures;
 use super::source::Source;
 use super::stage::Place;
 use super::tail::Tail;
@@ -113,15 +114,17 @@ pub(super) async fn settle(
     source: &Source,
     tail: Option<&Tail>,
     drain: Duration,
+    figures: &Figures,
     rules: impl Fn(&Stats, &Ledger) -> Rules,
 ) -> Result<(Verdict, Stats), LoadError> {
     let deadline = Instant::now() + drain;
     let mut again = FIRST_AGAIN;
-    quiet(source, tail, deadline).await?;
+    quiet(source, tail, figures, deadline).await?;
     loop {
         let began = Instant::now();
         let ledger = source.ledger().await?;
         let stats = source.stats().await?;
+        figures.source(&stats);
         let read = place.read(READING).await;
         let is_last = Instant::now() >= deadline;
         let verdict = match read {
@@ -135,6 +138,7 @@ pub(super) async fn settle(
                 continue;
             }
         };
+        figures.found(&verdict);
         if is_last || !may_mend(&verdict) {
             return Ok((verdict, stats));
         }
@@ -146,10 +150,17 @@ pub(super) async fn settle(
 }
 
 /// Waits until nothing has come for a while, nor been taken from what waits at the source.
-async fn quiet(source: &Source, tail: Option<&Tail>, deadline: Instant) -> Result<(), LoadError> {
+async fn quiet(
+    source: &Source,
+    tail: Option<&Tail>,
+    figures: &Figures,
+    deadline: Instant,
+) -> Result<(), LoadError> {
     let mut last = ((u64::MAX, 0), Instant::now());
     while last.1.elapsed() < QUIET && Instant::now() < deadline {
-        let now = (source.stats().await?.waiting, tail.map_or(0, Tail::records));
+        let stats = source.stats().await?;
+        figures.source(&stats);
+        let now = (stats.waiting, tail.map_or(0, Tail::records));
         if now != last.0 {
             last = (now, Instant::now());
         }

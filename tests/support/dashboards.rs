@@ -71,7 +71,9 @@ impl Dashboard {
         let mut queries: Vec<Query> = self.panels().iter().flat_map(of_panel).collect();
         let annotations = self.json["annotations"]["list"].as_array().unwrap();
         let ours = annotations.iter().filter(|annotation| annotation["builtIn"] != 1);
-        queries.extend(ours.map(|annotation| query(&annotation["name"], &annotation["expr"])));
+        queries.extend(
+            ours.map(|annotation| query(&annotation["name"], &annotation["target"]["expr"])),
+        );
         queries
     }
 }

@@ -20,7 +20,7 @@ pub mod prometheus;
 pub mod proxy;
 mod registry;
 pub mod secrecy;
-mod server;
+pub mod server;
 pub mod source;
 mod stage;
 
