@@ -12,7 +12,8 @@ export LC_ALL=C
 
 cd "$(dirname "$0")/.."
 readonly KAFKA=4.3.1 REGISTRY=3.3.3 JRE=25.0.2.1
-cache=${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-${HOME:?names where the cache is}/.cache}/linxo-kafka-bridge}/compose-1
+shared=${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-${HOME:?names where the cache is}/.cache}/linxo-kafka-bridge}
+cache=$shared/compose-1
 folder=$PWD/target/compose-test
 namespace=linxo-compose-test
 # What fires when all is well: the alert that always does.
@@ -51,10 +52,11 @@ debs() { # FOLDER RELEASE PACKAGE...
 
 # Programs of Debian 13, libraries of 12, jars and a JRE: what images are put together from.
 fetch() { # FOLDER
-  debs "$1/debs" trixie docker.io docker-cli containerd docker-compose docker-buildx prometheus prometheus-alertmanager
-  debs "$1/runtime" bookworm libc6 libgcc-s1 libstdc++6 libssl3
+  debs "$1/debs" trixie docker.io docker-cli containerd docker-compose docker-buildx prometheus-alertmanager
+  debs "$1/runtime" bookworm libc6 libgcc-s1 libstdc++6 libssl3 ca-certificates
   debs "$1/base" bookworm libc6 libgcc-s1 libstdc++6 zlib1g libtinfo6 bash busybox-static grep libpcre2-8-0
-  mkdir -p "$1/base/etc" "$1/runtime/etc" "$1/registry"
+  mkdir -p "$1/base/etc" "$1/runtime/etc/ssl/certs" "$1/registry"
+  cat "$1"/runtime/usr/share/ca-certificates/mozilla/*.crt >"$1/runtime/etc/ssl/certs/ca-certificates.crt"
   rm -rf "$1"/{base,runtime}/usr/share
   local maven=(mvn -q -B -ntp)
   "${maven[@]}" -f tests/compose/kafka.xml dependency:copy-dependencies -DoutputDirectory="$1/kafka"
@@ -89,6 +91,7 @@ end() {
     kill "$engine" 2>/dev/null || true
     wait "$engine" 2>/dev/null || true
   fi
+  umount -R "$folder/data" 2>/dev/null || true
   ip netns del "$namespace" 2>/dev/null || true
   ((code == 0)) || { mkdir -p target/tmp && cp -r "$folder/logs" target/tmp/compose-test-logs 2>/dev/null; } || true
   rm -rf "$folder"
@@ -109,8 +112,9 @@ export BUILDKIT_PROGRESS=plain COMPOSE_ANSI=never COMPOSE_PROGRESS=plain
 within() { nsenter --net="/run/netns/$namespace" "$@"; }
 compose() { docker compose -f docker-compose.yml -f tests/compose/override.yml "$@"; }
 
-within dockerd --data-root="$folder/data" --exec-root="$folder/exec" --pidfile="$folder/engine.pid" -H "$DOCKER_HOST" \
-  --storage-driver=overlay2 >"$folder/logs/engine" 2>&1 &
+# not through a function, so that its process is the one that is ended
+nsenter --net="/run/netns/$namespace" dockerd --data-root="$folder/data" --exec-root="$folder/exec" \
+  --pidfile="$folder/engine.pid" -H "$DOCKER_HOST" --storage-driver=overlay2 >"$folder/logs/engine" 2>&1 &
 engine=$!
 for _ in {1..100}; do ! docker info >/dev/null 2>&1 || break; sleep 0.2; done
 docker info >/dev/null || { tail -n 20 "$folder/logs/engine" >&2; fail "the engine does not start"; }
@@ -130,6 +134,7 @@ mkdir "$folder/dist/empty"
 for stage in runtime kafka registry prometheus alertmanager; do
   if [[ $stage == runtime ]]; then name=linxo-runtime:stand-in; else name=$(image_of "$stage"); fi
   docker buildx build -q --target "$stage" -t "$name" --build-context scripts=tests/compose \
+    --build-context prometheus-3="$shared/prometheus-3/bin" \
     -f tests/compose/stand-ins.Dockerfile "$cache" >"$folder/logs/image-$stage" 2>&1 ||
     { tail -n 20 "$folder/logs/image-$stage" >&2; fail "no image $name"; }
 done
@@ -143,7 +148,7 @@ before=$SECONDS
 compose up -d --wait --pull never >"$folder/logs/up" 2>&1 || {
   tail -n 20 "$folder/logs/up" >&2
   compose ps -a >&2
-  compose logs --tail 20 >&2
+  compose logs --no-color --tail 10 2>/dev/null | cut -c1-200 >&2
   fail "up --wait"
 }
 say "up --wait took $((SECONDS - before)) s"

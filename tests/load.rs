@@ -190,6 +190,9 @@ async fn a_bridge_that_ran_already_and_is_killed_meanwhile_is_told_and_its_gaps_
     let mut stage = Stage::new("load-killed").await;
     let [port] = free_ports();
     stage.set("admin.listen", &format!("\"127.0.0.1:{port}\""));
+    // what may have been lost is told when its queue is asked again
+    stage.set("polling.keep_alive", "\"5s\"");
+    stage.set("linxo.queue_lifetime", "\"30s\"");
     let bridge = stage.bridge().await;
     let simulator = format!("http://{}", stage.simulator.address());
     let url = bridge.url.clone();
@@ -204,6 +207,7 @@ async fn a_bridge_that_ran_already_and_is_killed_meanwhile_is_told_and_its_gaps_
         }
         let pid = bridge.pid();
         bridge.kill().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         (pid, stage.bridge().await)
     };
     let ((text, report), (killed, bridge)) = tokio::join!(reported(&stage, 0, &arguments), killing);

@@ -122,10 +122,12 @@ pub(super) async fn settle(
     quiet(source, tail, figures, deadline).await?;
     loop {
         let began = Instant::now();
-        let ledger = source.ledger().await?;
         let stats = source.stats().await?;
         figures.source(&stats);
+        let ledger = source.ledger().await?;
         let read = place.read(READING).await;
+        // what was handed out meanwhile may be in the topics, and is not in the ledger
+        let is_still = source.stats().await?.handed_out == stats.handed_out;
         let is_last = Instant::now() >= deadline;
         let verdict = match read {
             Ok(holdings) => {
@@ -139,7 +141,11 @@ pub(super) async fn settle(
             }
         };
         figures.found(&verdict);
-        if is_last || !may_mend(&verdict) {
+        let is_over = match verdict.outcome() {
+            Outcome::Agrees => true,
+            Outcome::Disagrees | Outcome::CannotTell => is_still && !may_mend(&verdict),
+        };
+        if is_last || is_over {
             return Ok((verdict, stats));
         }
         eprintln!("not yet: {}", first_of(&verdict));

@@ -16,7 +16,8 @@ ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 # Kafka's own code makes the settings of KAFKA_ variables; the script around it is short.
 FROM base AS kafka
-RUN adduser -D -u 1000 -s /bin/bash appuser \
+RUN echo 'appuser:x:1000:1000::/home/appuser:/bin/bash' >>/etc/passwd \
+    && echo 'appuser:x:1000:' >>/etc/group \
     && mkdir -p /opt/kafka/config /opt/kafka/logs /mnt/shared/config /var/lib/kafka/data /etc/kafka/docker /etc/kafka/secrets \
     && chown -R appuser:appuser /opt/kafka /mnt/shared/config \
     && chown -R appuser:root /var/lib/kafka /etc/kafka \
@@ -43,7 +44,8 @@ CMD ["/opt/java/bin/java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLeve
 
 FROM base AS prometheus
 RUN mkdir -p /prometheus && chown 65534:65534 /prometheus
-COPY debs/usr/bin/prometheus debs/usr/bin/promtool /bin/
+# hadolint ignore=DL3022
+COPY --from=prometheus-3 prometheus promtool /bin/
 USER 65534:65534
 ENTRYPOINT ["/bin/prometheus"]
 
@@ -51,5 +53,6 @@ FROM base AS alertmanager
 RUN mkdir -p /alertmanager && chown 65534:65534 /alertmanager
 COPY debs/usr/bin/prometheus-alertmanager /bin/alertmanager
 COPY debs/usr/bin/amtool /bin/
+COPY debs/usr/share/prometheus/alertmanager /usr/share/prometheus/alertmanager
 USER 65534:65534
 ENTRYPOINT ["/bin/alertmanager"]
