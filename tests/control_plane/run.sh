@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Installs the chart on a real Kubernetes control plane and looks at what that makes of it: `make helm-install`.
 #
-# etcd, API server, controllers and scheduler are the real ones; the nodes are kwok's, which says of every pod that it is ready:
-# nothing runs in it, no image is fetched, no probe asks. Needs Go and root's apt-get; the first time builds into the cache.
+# etcd, API server, controllers and scheduler are the real ones. In place of kubelets main.go says of every pod that it is ready:
+# nothing runs in it, no image is fetched, no probe asks. Needs Go and apt-get; the first time builds into the cache.
 # One line for each thing that was seen; ends with 1 at the first that was not.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/../.."
 
-readonly KUBERNETES=1.36.3 ETCD=etcd-server KWOK=v0.8.0 OPERATOR=v0.85.0 HELM=helm-4.3.1
+readonly KUBERNETES=1.36.3 ETCD=etcd-server OPERATOR=v0.85.0 HELM=helm-4.3.1
 readonly cache=${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/linxo-kafka-bridge}
 readonly built=$cache/control-plane-$KUBERNETES
 folder=$(mktemp -d)
@@ -43,8 +43,6 @@ build() {
     sed -n "s,^\t\(k8s.io/[a-z-]*\) => ./staging.*,replace \1 => \1 v0.${KUBERNETES#1.},p" "$kubernetes/go.mod"
   } >"$new/source/go.mod"
   (cd "$new/source" && go mod tidy >/dev/null 2>&1 && nice -n 19 go build -trimpath -ldflags='-s -w' -o ../control-plane .)
-  (cd / && GOBIN=$new nice -n 19 go install "sigs.k8s.io/kwok/cmd/kwok@$KWOK")
-  "$cache/$HELM/kubectl" kustomize "$(module "sigs.k8s.io/kwok@$KWOK")/kustomize/stage/fast" >"$new/stages.yaml"
   for kind in servicemonitors prometheusrules; do
     cp "$(module "github.com/prometheus-operator/prometheus-operator@$OPERATOR")"/example/prometheus-operator-crd/*_$kind.yaml "$new/crds/"
   done
@@ -96,7 +94,7 @@ wait_for 60 kubectl get --raw /readyz
 run controllers control-plane kube-controller-manager --kubeconfig "$KUBECONFIG" --leader-elect=false --secure-port 0 \
   --service-account-private-key-file "$folder/accounts.key"
 run scheduler control-plane kube-scheduler --kubeconfig "$KUBECONFIG" --leader-elect=false --secure-port 0
-run kwok kwok --kubeconfig "$KUBECONFIG" --manage-all-nodes --config "$built/stages.yaml"
+run nodes control-plane nodes
 
 for node in one two three; do
   kubectl apply -f - >/dev/null <<END
