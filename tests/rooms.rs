@@ -44,7 +44,10 @@ const KNOWS: &[(&str, &str)] = &[
          logging metrics publisher pulse queue_state record registry sabotage schedule secret subscription \
          topics traces worker",
     ),
-    ("check", "admin config credential ids kafka linxo metrics record registry service topics"),
+    (
+        "check",
+        "admin config credential ids kafka linxo metrics record registry service topics traces",
+    ),
     ("simulator", ""),
     ("oracle", "event kafka metrics record registry simulator"),
     ("load", "config door ids kafka oracle record registry secret simulator topics stop"),

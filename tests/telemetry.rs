@@ -179,8 +179,12 @@ async fn an_answer_is_one_trace_from_the_question_to_the_commit() {
     assert!(received > 0.0 && answers > 0.0 && empty > 0.0, "{received} {answers} {empty}");
     // what was taken last is sent before the end
     assert!(bridge.stop().await.success());
-
     let traces = collector.traces();
+    let checked = stage.run(&["check"]).await;
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(said.contains("ok    telemetry.otlp_endpoint takes traces"), "{said}");
+    assert_eq!(collector.traces().len(), traces.len(), "a check makes no trace");
+
     assert_eq!(traces.len(), answers as usize, "an empty answer is no trace");
     traces.iter().for_each(|spans| is_whole(spans));
     let events: i64 = traces.iter().map(|spans| number(&spans[0], "events")).sum();
@@ -215,6 +219,13 @@ async fn without_an_endpoint_of_ours_nothing_is_sent() {
     }
     assert!(bridge.stop().await.success());
     assert!(collector.bodies.lock().unwrap().is_empty());
+
+    stage.launch_through(&[]);
+    stage.set("telemetry.otlp_endpoint", "\"http://127.0.0.1:1\"");
+    let checked = stage.run(&["check"]).await;
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(said.contains("FAULT traces cannot be sent to telemetry.otlp_endpoint"), "{said}");
+    assert!(!checked.status.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use crate::record::Topics;
 use crate::registry::{Compatibility, Registry};
 use crate::service::{registry, source};
 use crate::topics::{self, TopicDesk};
+use crate::traces;
 use subscriptions::{Subscribed, count};
 
 /// An answer of the source that is slow and may happen, in seconds.
@@ -67,6 +68,11 @@ pub async fn run(config: Config) -> ExitCode {
     };
     let subscribed = kafka(&config, registry.as_ref(), keys, &mut findings).await;
     schemas(&config, registry.as_ref(), &mut findings).await;
+    match traces::reach(&config.telemetry, &config.kafka.instance_id).await {
+        None => {}
+        Some(Ok(())) => findings.good("telemetry.otlp_endpoint takes traces"),
+        Some(Err(error)) => findings.fault(&error.to_string()),
+    }
     if let Some(subscribed) = subscribed {
         budget(&config, &subscribed, life, &mut findings);
     }

@@ -20,6 +20,7 @@ use url::Url;
 
 use super::Trace;
 use super::span::{Now, spans};
+use crate::config::Telemetry;
 use crate::metrics::{Metrics, TraceOutcome};
 
 /// Traces that are sent at a time.
@@ -53,27 +54,7 @@ impl Exporter {
         traces: mpsc::Receiver<Trace>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, TracesError> {
-        let unusable = |fault: &dyn std::fmt::Display| TracesError::Endpoint(fault.to_string());
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE)
-            .build()
-            .map_err(|fault| unusable(&fault))?;
-        let endpoint = endpoint.join("v1/traces").map_err(|fault| unusable(&fault))?;
-        let mut exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_http()
-            .with_http_client(client)
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(endpoint)
-            .with_timeout(PATIENCE)
-            .build()
-            .map_err(|fault| unusable(&fault))?;
-        let facts = [
-            KeyValue::new("service.name", "linxo-bridge"),
-            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-            KeyValue::new("service.instance.id", instance.to_owned()),
-        ];
-        exporter.set_resource(&Resource::builder_empty().with_attributes(facts).build());
+        let exporter = client(endpoint, instance)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("traces".into()).spawn(move || {
@@ -89,6 +70,44 @@ impl Exporter {
         // gone without a word is ended too
         self.ended.await.ok();
     }
+}
+
+/// Sends the collector of a configuration a request without traces; none where there is none.
+pub async fn reach(settings: &Telemetry, instance: &str) -> Option<Result<(), TracesError>> {
+    let endpoint = settings.otlp_endpoint.as_ref()?;
+    let exporter = match client(endpoint, instance) {
+        Ok(exporter) => exporter,
+        Err(error) => return Some(Err(error)),
+    };
+    Some(exporter.export(Vec::new()).await.map_err(|fault| unusable(&fault)))
+}
+
+fn unusable(fault: &dyn std::fmt::Display) -> TracesError {
+    TracesError::Endpoint(fault.to_string())
+}
+
+fn client(endpoint: &Url, instance: &str) -> Result<impl SpanExporter + 'static, TracesError> {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(PATIENCE)
+        .build()
+        .map_err(|fault| unusable(&fault))?;
+    let endpoint = endpoint.join("v1/traces").map_err(|fault| unusable(&fault))?;
+    let mut exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(endpoint)
+        .with_timeout(PATIENCE)
+        .build()
+        .map_err(|fault| unusable(&fault))?;
+    let facts = [
+        KeyValue::new("service.name", "linxo-bridge"),
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", instance.to_owned()),
+    ];
+    exporter.set_resource(&Resource::builder_empty().with_attributes(facts).build());
+    Ok(exporter)
 }
 
 async fn run(exporter: &impl SpanExporter, mut traces: mpsc::Receiver<Trace>, metrics: &Metrics) {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub use exporter::{Exporter, TracesError};
+pub use exporter::{Exporter, TracesError, reach};
 
 use crate::config::Telemetry;
 use crate::ids::Timestamp;
