@@ -123,8 +123,9 @@ pub(super) async fn settle(
     loop {
         let began = Instant::now();
         let ledger = source.ledger().await?;
+        let readable = tail.map_or(0, Tail::records);
         let stats = source.stats().await?;
-        figures.source(&stats);
+        figures.totals(&stats, readable);
         let read = place.read(READING).await;
         let is_last = Instant::now() >= deadline;
         let verdict = match read {
@@ -158,9 +159,10 @@ async fn quiet(
 ) -> Result<(), LoadError> {
     let mut last = ((u64::MAX, 0), Instant::now());
     while last.1.elapsed() < QUIET && Instant::now() < deadline {
+        let readable = tail.map_or(0, Tail::records);
         let stats = source.stats().await?;
-        figures.source(&stats);
-        let now = (stats.waiting, tail.map_or(0, Tail::records));
+        figures.totals(&stats, readable);
+        let now = (stats.waiting, readable);
         if now != last.0 {
             last = (now, Instant::now());
         }
