@@ -300,9 +300,9 @@ impl Run<'_> {
     }
 
     async fn progress(&mut self, started: Instant) -> Result<(), LoadError> {
-        let stats = self.source().stats().await?;
-        self.figures.source(&stats);
         let lag = self.tail.lag();
+        let stats = self.source().stats().await?;
+        self.figures.totals(&stats, lag.records);
         let (asked, published) = (stats.polls - self.before.0, lag.records - self.before.1);
         self.before = (stats.polls, lag.records);
         let standing: Vec<String> = self

@@ -7,8 +7,8 @@
 //! Knows nothing of: how any of it came about.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -88,6 +88,7 @@ pub(super) struct Figures {
     phase: GaugeVec,
     offences: GaugeVec,
     outcome: GaugeVec,
+    before: OnceLock<Stats>,
     is_final: AtomicBool,
     seen: Notify,
 }
@@ -118,6 +119,7 @@ impl Figures {
             phase: make.enter(GaugeVec::new(options("phase", "1 for where the run is."), &["phase"]))?,
             offences: make.enter(GaugeVec::new(options("offences", "Disagreements between ledger and topics at the last judgement, by rule."), &["rule"]))?,
             outcome: make.enter(GaugeVec::new(options("outcome", "1 for the verdict, once there is one."), &["outcome"]))?,
+            before: OnceLock::new(),
             is_final: AtomicBool::new(false),
             seen: Notify::new(),
             registry,
@@ -150,13 +152,25 @@ impl Figures {
         self.offered.set(per_second);
     }
 
-    /// The totals of the source.
-    pub(super) fn source(&self, stats: &Stats) {
-        raise(&self.made, stats.made);
-        raise(&self.handed_out, stats.handed_out);
-        raise(&self.questions, stats.polls);
-        raise(&self.deaths, stats.deaths);
-        raise(&self.faults_met, stats.faults.values().sum());
+    /// What a source that ran before has counted already: not of this run.
+    pub(super) fn begin(&self, stats: Stats) {
+        // it is set once
+        self.before.set(stats).ok();
+    }
+
+    /// The totals of the source, and how many events were readable just before: what is in flight lies between.
+    pub(super) fn totals(&self, stats: &Stats, readable: u64) {
+        let met = |stats: &Stats| stats.faults.values().sum::<u64>();
+        let before = self.before.get();
+        let since = |count: fn(&Stats) -> u64| {
+            count(stats).saturating_sub(before.map(count).unwrap_or_default())
+        };
+        raise(&self.readable, readable);
+        raise(&self.made, since(|stats| stats.made));
+        raise(&self.handed_out, since(|stats| stats.handed_out));
+        raise(&self.questions, since(|stats| stats.polls));
+        raise(&self.deaths, since(|stats| stats.deaths));
+        raise(&self.faults_met, met(stats).saturating_sub(before.map(met).unwrap_or_default()));
         self.waiting.set(i64::try_from(stats.waiting).unwrap_or(i64::MAX));
     }
 
@@ -165,12 +179,7 @@ impl Figures {
         self.struck.inc();
     }
 
-    /// An event is readable.
-    pub(super) fn readable(&self) {
-        self.readable.inc();
-    }
-
-    /// How long that took.
+    /// An event is readable, so long after its answer was received.
     pub(super) fn lag(&self, lag: Duration) {
         self.lag.observe(lag.as_secs_f64());
     }

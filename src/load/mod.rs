@@ -238,6 +238,7 @@ async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<Exit
         None => None,
     };
     let stage = Stage::set_up(&options, seed).await?;
+    figures.begin(stage.source.stats().await?);
     let whole = options.judging.simulator.is_none();
     let (clients, events) = (&stage.place.clients, &stage.place.names.events);
     let tail = Tail::start(clients, events, whole, &figures)?;

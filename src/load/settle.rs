@@ -122,8 +122,9 @@ pub(super) async fn settle(
     quiet(source, tail, figures, deadline).await?;
     loop {
         let began = Instant::now();
+        let readable = tail.map_or(0, Tail::records);
         let stats = source.stats().await?;
-        figures.source(&stats);
+        figures.totals(&stats, readable);
         let ledger = source.ledger().await?;
         let read = place.read(READING).await;
         // what was handed out meanwhile may be in the topics, and is not in the ledger
@@ -164,9 +165,10 @@ async fn quiet(
 ) -> Result<(), LoadError> {
     let mut last = ((u64::MAX, 0), Instant::now());
     while last.1.elapsed() < QUIET && Instant::now() < deadline {
+        let readable = tail.map_or(0, Tail::records);
         let stats = source.stats().await?;
-        figures.source(&stats);
-        let now = (stats.waiting, tail.map_or(0, Tail::records));
+        figures.totals(&stats, readable);
+        let now = (stats.waiting, readable);
         if now != last.0 {
             last = (now, Instant::now());
         }

@@ -129,7 +129,6 @@ impl Shared {
             return;
         }
         self.records.fetch_add(1, Ordering::Relaxed);
-        self.figures.readable();
         let Some(received) = message.timestamp().to_millis() else { return };
         let lag = Timestamp::now().since(Timestamp(received));
         self.figures.lag(lag);

@@ -29,7 +29,7 @@ const EMPTY: &[(&str, &str)] = &[
 
 /// Draws the dashboards into a folder.
 pub(crate) async fn draw(folder: &Path, seconds: u64) {
-    let world = World::bare().await;
+    let world = World::bare(false).await;
     let [port] = free_ports();
     let metrics = format!("127.0.0.1:{port}");
     let watch = Watch::start(&world.addresses(), Some(&metrics), false).await;
@@ -52,7 +52,7 @@ pub(crate) async fn draw(folder: &Path, seconds: u64) {
     for bridge in world.bridges.iter().flatten() {
         run.args(["--bridge", &bridge.url]);
     }
-    run.args(["--users", "1000", "--events-per-second", "60", "--seed", "20261129"]);
+    run.args(["--users", "500", "--events-per-second", "50", "--seed", "20261129"]);
     run.args(["--for", &format!("{seconds}s"), "--metrics", &metrics]);
     run.arg("--faults").arg(&schedule);
     let mut run =

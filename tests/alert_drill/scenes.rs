@@ -60,7 +60,7 @@ fn scenes() -> Vec<Scene> {
         Scene {
             name: "Linxo answers 503",
             expected: &["SourceFailing"],
-            follows: &[],
+            follows: &["QueueNearExpiry"],
             break_it: |world| {
                 async {
                     inflict(
@@ -77,8 +77,14 @@ fn scenes() -> Vec<Scene> {
             expected: &["SourceThrottles"],
             follows: &[],
             break_it: |world| {
-                async { inflict(world, Order::share(0.33, Fault::Throttle { retry_after: None })) }
-                    .boxed_local()
+                async {
+                    inflict(
+                        world,
+                        Order::share(0.33, Fault::Throttle { retry_after: None })
+                            .on(RequestKind::Ask),
+                    )
+                }
+                .boxed_local()
             },
             mend: heal,
         },
@@ -255,7 +261,10 @@ async fn play(scene: &Scene, world: &mut World, watch: &Watch, is_last: bool) ->
     }
     (scene.mend)(world).await;
     let mended = Instant::now();
-    while !is_last {
+    loop {
+        if is_last {
+            break;
+        }
         look(watch, began, &mut came).await;
         let mut firing = watch.firing().await;
         firing.retain(|name| !LATE.contains(&name.as_str()));

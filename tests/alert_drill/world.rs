@@ -22,24 +22,26 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Two bridges, nobody subscribed.
-    pub(crate) async fn bare() -> Self {
+    /// Two bridges, nobody subscribed. `is_scaled`: with all times a sixth.
+    pub(crate) async fn bare(is_scaled: bool) -> Self {
         let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
         let options = Options {
-            queue_lifetime: Duration::from_secs(150),
+            queue_lifetime: Duration::from_secs(if is_scaled { 150 } else { 900 }),
             token_lifetime: Duration::from_secs(100),
             ..Options::default()
         };
-        let settings = [
+        let scaled = [
             ("linxo.queue_lifetime", "\"150s\""),
             ("polling.keep_alive", "\"50s\""),
-            ("polling.active", "\"500ms\""),
-            ("polling.active_for", "\"20s\""),
             ("kafka.session_timeout", "\"7500ms\""),
             ("journal.grace", "\"100s\""),
             ("credentials.retry", "\"50s\""),
+            ("polling.active", "\"500ms\""),
+            ("polling.active_for", "\"20s\""),
         ];
-        let stage = Stage::on(kafka, "drill", options, &settings).await;
+        let real = [("polling.keep_alive", "\"5m\""), ("polling.active", "\"1s\"")];
+        let settings = if is_scaled { &scaled[..] } else { &real[..] };
+        let stage = Stage::on(kafka, "drill", options, settings).await;
         let made = stage.run(&["topics", "create"]).await;
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let ports = free_ports::<2>().to_vec();
@@ -52,7 +54,7 @@ impl World {
 
     /// The same with users and events.
     pub(crate) async fn busy() -> Self {
-        let world = Self::bare().await;
+        let world = Self::bare(true).await;
         let bridge = world.bridges[0].as_ref().unwrap();
         for number in 0..CLIENTS + PASSWORDS {
             let user = format!("user-{number:02}");

@@ -144,7 +144,7 @@ const kinds = {
     <Values {...props} draw={({ value, width, height }) => (
       <BigValue value={value.display} sparkline={value.sparkline} width={width} height={height} theme={theme}
         colorMode={props.panel.options.colorMode} graphMode={props.panel.options.graphMode}
-        justifyMode={props.panel.options.justifyMode} textMode={props.panel.options.textMode === 'auto' ? 'value' : props.panel.options.textMode} />
+        justifyMode={props.panel.options.justifyMode} textMode={value.display.title && props.panel.options.textMode === 'name' && !value.display.text.startsWith('no') ? 'name' : 'value'} />
     )} />
   ),
   bargauge: (props) => (
