@@ -10,7 +10,7 @@ use std::time::Duration;
 use linxo_kafka_bridge::simulator::Sync;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::Value;
-use support::{Stage, TOKEN, free_ports};
+use support::{Stage, TOKEN, dashboards, free_ports, http, prometheus};
 use tokio::process::Command;
 
 /// How long a run of some seconds may take, all in all.
@@ -70,6 +70,63 @@ async fn a_run_without_faults_agrees_and_its_report_says_how_it_went() {
     let output = load(&stage, &["run", "--for", "1s"]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(self::text(&output).contains("hold records of an earlier run"));
+}
+
+#[tokio::test]
+async fn a_run_shows_its_numbers_to_prometheus_as_the_dashboard_names_them_and_waits_with_the_verdict()
+ {
+    let stage = Stage::bare("load-shown", Default::default(), &[]).await;
+    let [port] = free_ports();
+    let metrics = format!("127.0.0.1:{port}");
+    let url = format!("http://{metrics}/metrics");
+    let run = ["run", "--make-topics", "--users", "20", "--events-per-second", "50", "--for", "2s"];
+    let arguments = [&run[..], &["--seed", "7", "--metrics", &metrics]].concat();
+    let began = tokio::time::Instant::now();
+    let watched = async {
+        let mut phases = std::collections::BTreeSet::new();
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            // not there yet, or there no longer
+            let Ok(answer) = http().get(&url).send().await else { continue };
+            assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4");
+            let text = answer.text().await.unwrap();
+            let phase = text
+                .lines()
+                .find(|line| line.starts_with("linxo_load_phase") && line.ends_with(" 1"));
+            phases.insert(phase.unwrap().to_owned());
+            if phase.unwrap().contains("judged") {
+                return (text, phases);
+            }
+        }
+    };
+    let ((text, phases), (_, report)) = tokio::join!(watched, reported(&stage, 0, &arguments));
+    assert!(began.elapsed() < Duration::from_secs(60), "a verdict that was read ends the run");
+    assert!(phases.len() >= 4, "{phases:?}");
+    let value = |series: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse::<f64>().unwrap()
+    };
+    let counted = |name: &str| report["counts"][name].as_f64().unwrap();
+    assert_eq!(value("linxo_load_users"), 20.0);
+    assert_eq!(value("linxo_load_events_handed_out_total"), counted("handed_out"));
+    assert_eq!(value("linxo_load_events_readable_total"), counted("published"));
+    assert_eq!(value("linxo_load_lag_seconds_count"), counted("published"));
+    assert_eq!(value("linxo_load_outcome{outcome=\"agrees\"}"), 1.0);
+    assert_eq!(value("linxo_load_offences{rule=\"lost\"}"), 0.0);
+    let (is_content, said) = prometheus::both()[1].promtool(&["check", "metrics"], &text);
+    assert!(is_content && said.is_empty(), "{said}");
+
+    let shown = dashboards::shown(&text);
+    let mut named = std::collections::BTreeSet::new();
+    for query in dashboards::all().iter().flat_map(dashboards::Dashboard::queries) {
+        let unknown = dashboards::unknown(&query.place, &query.resolved(), &shown);
+        let unknown: Vec<_> = unknown.iter().filter(|it| it.contains(" linxo_load_")).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        named.extend(dashboards::metrics_in(&query.resolved()).into_keys());
+    }
+    for name in shown.keys().filter(|name| name.starts_with("linxo_load_")) {
+        assert!(named.contains(name), "{name} is on no dashboard");
+    }
 }
 
 #[tokio::test]

@@ -68,9 +68,9 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Crates that only some rooms may name. `service` names one error type of `rdkafka`.
 const CRATES: &[(&str, &str)] = &[
     ("apache_avro", "record"),
-    ("axum", "admin simulator"),
+    ("axum", "admin load simulator"),
     ("chacha20poly1305", "credential"),
-    ("prometheus", "metrics"),
+    ("prometheus", "load metrics"),
     ("rdkafka", "assignment demo kafka load publisher topics"),
     ("reqwest", "admin demo door linxo load registry"),
     ("rusqlite", "journal"),

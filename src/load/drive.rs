@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::LoadError;
 use super::bridges::Bridge;
 use super::dice::Dice;
+use super::figures::Figures;
 use super::schedule::{Blow, Planned, What};
 use super::source::Source;
 use super::stage::Stage;
@@ -75,13 +76,19 @@ pub(super) struct Script {
 }
 
 /// Drives a run to its end.
-pub(super) async fn drive(stage: &Stage, tail: &Tail, script: Script) -> Result<Driven, LoadError> {
+pub(super) async fn drive(
+    stage: &Stage,
+    tail: &Tail,
+    figures: &Figures,
+    script: Script,
+) -> Result<Driven, LoadError> {
     let asked_before = stage.source.stats().await?.polls;
     let started = Instant::now();
     let end = started + script.lasts;
     let mut run = Run {
         stage,
         tail,
+        figures,
         edges: edges(&script.plan),
         active: vec![None; script.plan.len()],
         script,
@@ -152,6 +159,7 @@ fn edges(plan: &[Planned]) -> Vec<Edge> {
 struct Run<'r> {
     stage: &'r Stage,
     tail: &'r Tail,
+    figures: &'r Figures,
     script: Script,
     edges: Vec<Edge>,
     /// When each fault of the source that stands was ordered.
@@ -236,6 +244,7 @@ impl Run<'_> {
         let chosen = self.script.dice.below(free.len());
         // when all are struck already, one blow less
         let Some(mut bridge) = free.into_iter().nth(chosen) else { return };
+        self.figures.struck();
         self.under_way.spawn(async move {
             let at = now();
             bridge.strike(blow, planned.lasts).await?;
@@ -250,6 +259,7 @@ impl Run<'_> {
             let Ok(mut bridge) = Arc::clone(bridge).try_lock_owned() else { continue };
             let Some(how) = bridge.ended() else { continue };
             eprintln!("{} was not told to end: {how}", bridge.name());
+            self.figures.struck();
             self.under_way.spawn(async move {
                 let at = now();
                 bridge.restart().await?;
@@ -291,6 +301,7 @@ impl Run<'_> {
 
     async fn progress(&mut self, started: Instant) -> Result<(), LoadError> {
         let stats = self.source().stats().await?;
+        self.figures.source(&stats);
         let lag = self.tail.lag();
         let (asked, published) = (stats.polls - self.before.0, lag.records - self.before.1);
         self.before = (stats.polls, lag.records);

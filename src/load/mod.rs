@@ -11,6 +11,7 @@
 mod bridges;
 mod dice;
 mod drive;
+mod figures;
 mod options;
 mod report;
 mod schedule;
@@ -25,6 +26,7 @@ mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use options::{JudgeOptions, RunOptions};
@@ -35,6 +37,7 @@ use crate::oracle::{Outcome, Verdict};
 use crate::simulator::{Ledger, Stats};
 use dice::Dice;
 use drive::Script;
+use figures::{Figures, Phase, Shown};
 use report::Told;
 use schedule::{Kinds, Planned, What};
 use source::Source;
@@ -136,6 +139,18 @@ pub(crate) enum LoadError {
         #[source]
         source: std::io::Error,
     },
+    /// The metrics have no place to be shown.
+    #[error("--metrics {at}: {source}; give an address that is free")]
+    Listen {
+        /// Where.
+        at: std::net::SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The metrics.
+    #[error("the metrics cannot be made: {0}")]
+    Metrics(#[source] prometheus::Error),
     /// A thread.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -181,7 +196,8 @@ async fn judged(options: &JudgeOptions) -> Result<ExitCode, LoadError> {
     let place = Place::new(options)?;
     let source = Source::attach(url).await?;
     let rules = |stats: &Stats, ledger: &Ledger| settle::bare_rules(&place.config, stats, ledger);
-    let settled = settle::settle(&place, &source, None, options.drain, rules).await?;
+    let settled =
+        settle::settle(&place, &source, None, options.drain, &Figures::new()?, rules).await?;
     tell(None, &settled.0, &settled.1, options)
 }
 
@@ -216,14 +232,22 @@ fn plan(options: &RunOptions, seed: u64) -> Result<Vec<Planned>, LoadError> {
 }
 
 async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<ExitCode, LoadError> {
+    let figures = Arc::new(Figures::new()?);
+    let shown = match options.metrics {
+        Some(at) => Some(Shown::start(&figures, at).await?),
+        None => None,
+    };
     let stage = Stage::set_up(&options, seed).await?;
     let whole = options.judging.simulator.is_none();
-    let tail = Tail::start(&stage.place.clients, &stage.place.names.events, whole)?;
+    let (clients, events) = (&stage.place.clients, &stage.place.names.events);
+    let tail = Tail::start(clients, events, whole, &figures)?;
     eprintln!("{} bridges are ready", stage.doors.len());
     for user in (0..options.users).step_by(WITH_TWO as usize) {
         stage.source.put_user(&seeding::name(user), 2).await?;
     }
+    figures.enter(Phase::Subscribing);
     let seeded = seeding::subscribe(options.users, &stage.doors).await?;
+    figures.subscribed(seeded.users);
     eprintln!("{} users are subscribed, {:.0} a second", seeded.users, seeded.per_second);
 
     let began = Timestamp::now();
@@ -235,13 +259,25 @@ async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<Exit
         dice: Dice::new(seed, "bridges"),
         oversized: stage.place.config.linxo.max_answer + 1024,
     };
-    let driven = drive::drive(&stage, &tail, script).await?;
+    figures.enter(Phase::Driving);
+    figures.offered(options.events_per_second);
+    let driven = drive::drive(&stage, &tail, &figures, script).await?;
+    figures.offered(0.0);
+    figures.enter(Phase::Settling);
     eprintln!("no more events, no more faults: waiting until everything has arrived");
     let config = &stage.place.config;
     let rules =
         |stats: &Stats, ledger: &Ledger| settle::rules(config, stats, ledger, &driven.faults);
     let drain = options.judging.drain;
-    let settled = settle::settle(&stage.place, &stage.source, Some(&tail), drain, rules).await;
+    let settled =
+        settle::settle(&stage.place, &stage.source, Some(&tail), drain, &figures, rules).await;
+    if let Ok((verdict, _)) = &settled {
+        figures.judged(verdict);
+        if let Some(shown) = &shown {
+            // the bridges go on meanwhile, so that their last numbers are read as well
+            shown.until_seen().await;
+        }
+    }
     let lag = tail.lag();
     drop(tail);
     stage.take_down().await;

@@ -56,6 +56,9 @@ pub struct RunOptions {
     /// Do not tell the bridge before a synchronization starts
     #[arg(long)]
     pub(super) no_hints: bool,
+    /// Show the numbers of the run to Prometheus at this address; the verdict is shown until it was read
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) metrics: Option<std::net::SocketAddr>,
     /// How many events the ledger of the simulator keeps, 400 bytes each when it is judged
     #[arg(long, default_value_t = 5_000_000)]
     pub(super) max_events: usize,

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::LoadError;
 use super::drive::Done;
+use super::figures::Figures;
 use super::source::Source;
 use super::stage::Place;
 use super::tail::Tail;
@@ -113,15 +114,17 @@ pub(super) async fn settle(
     source: &Source,
     tail: Option<&Tail>,
     drain: Duration,
+    figures: &Figures,
     rules: impl Fn(&Stats, &Ledger) -> Rules,
 ) -> Result<(Verdict, Stats), LoadError> {
     let deadline = Instant::now() + drain;
     let mut again = FIRST_AGAIN;
-    quiet(source, tail, deadline).await?;
+    quiet(source, tail, figures, deadline).await?;
     loop {
         let began = Instant::now();
         let stats = source.stats().await?;
         let ledger = source.ledger().await?;
+        figures.source(&stats);
         let read = place.read(READING).await;
         // what was handed out meanwhile may be in the topics, and is not in the ledger
         let is_still = source.stats().await?.handed_out == stats.handed_out;
@@ -137,6 +140,7 @@ pub(super) async fn settle(
                 continue;
             }
         };
+        figures.found(&verdict);
         let is_over = match verdict.outcome() {
             Outcome::Agrees => true,
             Outcome::Disagrees | Outcome::CannotTell => is_still && !may_mend(&verdict),
@@ -152,10 +156,17 @@ pub(super) async fn settle(
 }
 
 /// Waits until nothing has come for a while, nor been taken from what waits at the source.
-async fn quiet(source: &Source, tail: Option<&Tail>, deadline: Instant) -> Result<(), LoadError> {
+async fn quiet(
+    source: &Source,
+    tail: Option<&Tail>,
+    figures: &Figures,
+    deadline: Instant,
+) -> Result<(), LoadError> {
     let mut last = ((u64::MAX, 0), Instant::now());
     while last.1.elapsed() < QUIET && Instant::now() < deadline {
-        let now = (source.stats().await?.waiting, tail.map_or(0, Tail::records));
+        let stats = source.stats().await?;
+        figures.source(&stats);
+        let now = (stats.waiting, tail.map_or(0, Tail::records));
         if now != last.0 {
             last = (now, Instant::now());
         }

@@ -16,6 +16,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::LoadError;
+use super::figures::Figures;
 use crate::ids::Timestamp;
 use crate::kafka::{Clients, Complaints, partitions_of};
 use crate::record::HEADER_IDEMPOTENCY_KEY;
@@ -45,12 +46,18 @@ struct Shared {
     records: AtomicU64,
     /// How many records took so many milliseconds.
     lags: Mutex<Vec<u32>>,
+    figures: Arc<Figures>,
     ended: AtomicBool,
 }
 
 impl Tail {
     /// Reads a topic: all of it, or only what comes from now on.
-    pub(super) fn start(clients: &Clients, topic: &str, whole: bool) -> Result<Self, LoadError> {
+    pub(super) fn start(
+        clients: &Clients,
+        topic: &str,
+        whole: bool,
+        figures: &Arc<Figures>,
+    ) -> Result<Self, LoadError> {
         let partitions = partitions_of(clients, topic, PATIENCE)?;
         let mut config = clients.committed_reader();
         // records wake the fetch, so waiting long for them only spares the broker
@@ -67,6 +74,7 @@ impl Tail {
         let shared = Arc::new(Shared {
             records: AtomicU64::new(0),
             lags: Mutex::new(vec![0; LONGEST_MS + 1]),
+            figures: Arc::clone(figures),
             ended: AtomicBool::new(false),
         });
         let reading = Arc::clone(&shared);
@@ -121,8 +129,10 @@ impl Shared {
             return;
         }
         self.records.fetch_add(1, Ordering::Relaxed);
+        self.figures.readable();
         let Some(received) = message.timestamp().to_millis() else { return };
         let lag = Timestamp::now().since(Timestamp(received));
+        self.figures.lag(lag);
         let lag = usize::try_from(lag.as_millis()).unwrap_or(LONGEST_MS).min(LONGEST_MS);
         let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = lags.get_mut(lag) {

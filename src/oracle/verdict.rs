@@ -97,6 +97,26 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 16] = [
+        Self::Lost,
+        Self::Twice,
+        Self::Invented,
+        Self::Altered,
+        Self::Order,
+        Self::Sequence,
+        Self::Action,
+        Self::DeadLetter,
+        Self::Certainty,
+        Self::Death,
+        Self::Cause,
+        Self::Proportion,
+        Self::Reconciliation,
+        Self::Pause,
+        Self::Late,
+        Self::Contest,
+    ];
+
     /// Its name, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
