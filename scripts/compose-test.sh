@@ -198,10 +198,12 @@ grep -q 'bridges were struck 1 times' "$folder/logs/killed" || fail "nobody noti
 say "a load run in which a bridge was killed agrees:"
 sed -n '/^seed/,$p' "$folder/logs/killed" | tail -n 9
 
-# What fires, by Prometheus' API.
+# What Prometheus answers, by its API.
+asked() { compose exec -T prometheus promtool query instant http://localhost:9090 "$1"; }
+[[ $(asked 'max_over_time(linxo_load_outcome{outcome="agrees"}[10m])') == *'=> 1 '* ]] ||
+  fail "Prometheus has not seen the verdict"
 firing() {
-  compose exec -T prometheus promtool query instant http://localhost:9090 \
-    'count by (alertname) (ALERTS{alertstate="firing"})' | sed -n 's/.*alertname="\([A-Za-z]*\)".*/\1/p' | sort | paste -sd' '
+  asked 'count by (alertname) (ALERTS{alertstate="firing"})' | sed -n 's/.*alertname="\([A-Za-z]*\)".*/\1/p' | sort | paste -sd' '
 }
 until_firing() { # ALERTS SECONDS
   local until=$((SECONDS + $2)) seen=
