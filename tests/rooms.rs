@@ -72,7 +72,7 @@ const CRATES: &[(&str, &str)] = &[
     ("chacha20poly1305", "credential"),
     ("prometheus", "metrics"),
     ("rdkafka", "assignment demo kafka load publisher topics"),
-    ("reqwest", "admin demo door linxo load registry"),
+    ("reqwest", "admin demo door load registry"),
     ("rusqlite", "journal"),
 ];
 const EXCEPTIONS: &[(&str, &str)] = &[("service", "rdkafka::error::KafkaError")];
