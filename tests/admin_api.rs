@@ -382,7 +382,7 @@ async fn calls_for_one_user_at_the_same_time_come_to_one_subscription_and_one_qu
     assert_eq!(stage.simulator.live_queues("crowded").len(), 1);
 }
 
-/// Every metric of the design, less the prefix.
+/// Every metric of the design, and those beyond it, less the prefix.
 const METRICS: &str = "event_lag_seconds commit_delay_seconds stage_duration_seconds polls_total \
     poll_duration_seconds poll_schedule_delay_seconds poll_interval_seconds queues \
     queues_by_headroom oldest_poll_timestamp_seconds queue_deaths_total gaps_total \
@@ -390,7 +390,10 @@ const METRICS: &str = "event_lag_seconds commit_delay_seconds stage_duration_sec
     action_events_total dead_letters_total journal_bytes journal_capacity_bytes journal_answers \
     journal_sync_seconds transactions_total transaction_records partitions_owned partitions \
     rebalances_total takeover_seconds token_requests_total users_blocked registry_requests_total \
-    request_budget_per_second request_budget_required_per_second build_info";
+    request_budget_per_second request_budget_required_per_second build_info traces_total kafka_queued_messages \
+    kafka_queued_bytes kafka_round_trip_seconds kafka_connections kafka_requests_total \
+    kafka_sent_bytes_total kafka_connects_total kafka_disconnects_total kafka_request_errors_total \
+    kafka_request_retries_total kafka_request_timeouts_total";
 
 #[tokio::test]
 async fn before_kafka_is_there_the_bridge_lives_is_not_ready_and_shows_every_metric() {
@@ -436,6 +439,7 @@ async fn before_kafka_is_there_the_bridge_lives_is_not_ready_and_shows_every_met
         "/openapi.json",
         "/readyz",
         "/v1/instances",
+        "/v1/log",
         "/v1/subscriptions",
         "/v1/subscriptions/{user_id}",
         "/v1/subscriptions/{user_id}/hint",
