@@ -42,11 +42,12 @@ build() {
     echo "require k8s.io/kubernetes v$KUBERNETES"
     sed -n "s,^\t\(k8s.io/[a-z-]*\) => ./staging.*,replace \1 => \1 v0.${KUBERNETES#1.},p" "$kubernetes/go.mod"
   } >"$new/source/go.mod"
-  (cd "$new/source" && go mod tidy >/dev/null 2>&1 && nice -n 19 go build -trimpath -ldflags='-s -w' -o ../control-plane .)
+  (cd "$new/source" && go mod tidy >/dev/null 2>&1 && nice -n 19 go build -trimpath \
+    -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v$KUBERNETES" -o ../control-plane .)
   for kind in servicemonitors prometheusrules; do
     cp "$(module "github.com/prometheus-operator/prometheus-operator@$OPERATOR")"/example/prometheus-operator-crd/*_$kind.yaml "$new/crds/"
   done
-  (cd "$new" && apt-get -q download "$ETCD" >/dev/null && dpkg -x "$ETCD"_*.deb .)
+  (cd "$new" && apt-get -q download "$ETCD" >/dev/null 2>&1 && dpkg -x "$ETCD"_*.deb .)
   chmod -R u+w "$new"
   mv -T "$new" "$built"
 }
@@ -55,6 +56,9 @@ scripts/setup.sh
 command -v go >/dev/null || fail "Go is missing; a control plane is built with it"
 [[ -d $built ]] || { echo "building the control plane of Kubernetes $KUBERNETES into $built" >&2; build; }
 PATH=$cache/$HELM:$built:$built/usr/bin:$PATH
+
+# Without what it says of the chart's links.
+helm() { command helm "$@" 2> >(grep -v 'found symbolic link' >&2 || true); }
 
 # --- the control plane -----------------------------------------------------------------------------------------------
 
