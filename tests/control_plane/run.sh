@@ -16,7 +16,7 @@ started=()
 
 end() {
   local code=$?
-  ((${#started[@]} == 0)) || kill "${started[@]}" 2>/dev/null || true
+  ((${#started[@]} == 0)) || kill -9 "${started[@]}" 2>/dev/null || true
   wait
   ((code == 0)) || tail -n 5 "$folder"/*.log >&2 || true
   rm -rf "$folder"
@@ -162,7 +162,7 @@ helm template linxo $chart --namespace bridge -f $chart/ci/full-values.yaml | tr
 seen "all $(grep -c 'server dry run' "$folder/taken") objects, by default and in full, are taken by the server, unknown fields being refused"
 mistaken() { render "${values[@]}" | sed "$1" | try; }
 refused 'replicas' mistaken 's/replicas: 3/replicas: "three"/'
-refused 'unknown field "spec.maxUnavailible"' mistaken 's/maxUnavailable: 1/maxUnavailible: 1/'
+refused 'unknown field "spec.maxUnavailible"' mistaken 's/maxUnavailable:/maxUnavailible:/'
 refused 'unknown field "spec.endpoints[0].intervall"' mistaken 's/ interval: 15s/ intervall: 15s/'
 seen "a wrong type, an unknown field, and one in a ServiceMonitor are refused, so taking means something"
 refused 'violates PodSecurity "restricted' kubectl run bare --image=any
