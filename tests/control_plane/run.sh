@@ -68,9 +68,9 @@ run() { # NAME PROGRAM ARGUMENT...
 }
 
 wait_for() { # SECONDS COMMAND...
-  local left=$(($1 * 5))
+  local until=$((SECONDS + $1))
   until "${@:2}" >/dev/null 2>&1; do
-    ((left-- > 0)) || fail "waited $1 s for: ${*:2}"
+    ((SECONDS < until)) || fail "waited $1 s for: ${*:2}"
     sleep 0.2
   done
 }
