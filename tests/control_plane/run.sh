@@ -16,7 +16,7 @@ started=()
 
 end() {
   local code=$?
-  ((${#started[@]} == 0)) || kill "${started[@]}" 2>/dev/null || true
+  ((${#started[@]} == 0)) || kill -9 "${started[@]}" 2>/dev/null || true
   wait
   ((code == 0)) || tail -n 5 "$folder"/*.log >&2 || true
   rm -rf "$folder"
@@ -42,11 +42,12 @@ build() {
     echo "require k8s.io/kubernetes v$KUBERNETES"
     sed -n "s,^\t\(k8s.io/[a-z-]*\) => ./staging.*,replace \1 => \1 v0.${KUBERNETES#1.},p" "$kubernetes/go.mod"
   } >"$new/source/go.mod"
-  (cd "$new/source" && go mod tidy >/dev/null 2>&1 && nice -n 19 go build -trimpath -ldflags='-s -w' -o ../control-plane .)
+  (cd "$new/source" && go mod tidy >/dev/null 2>&1 && nice -n 19 go build -trimpath \
+    -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v$KUBERNETES" -o ../control-plane .)
   for kind in servicemonitors prometheusrules; do
     cp "$(module "github.com/prometheus-operator/prometheus-operator@$OPERATOR")"/example/prometheus-operator-crd/*_$kind.yaml "$new/crds/"
   done
-  (cd "$new" && apt-get -q download "$ETCD" >/dev/null && dpkg -x "$ETCD"_*.deb .)
+  (cd "$new" && apt-get -q download "$ETCD" >/dev/null 2>&1 && dpkg -x "$ETCD"_*.deb .)
   chmod -R u+w "$new"
   mv -T "$new" "$built"
 }
@@ -56,6 +57,9 @@ command -v go >/dev/null || fail "Go is missing; a control plane is built with i
 [[ -d $built ]] || { echo "building the control plane of Kubernetes $KUBERNETES into $built" >&2; build; }
 PATH=$cache/$HELM:$built:$built/usr/bin:$PATH
 
+# Without what it says of the chart's links.
+helm() { command helm "$@" 2> >(grep -v 'found symbolic link' >&2 || true); }
+
 # --- the control plane -----------------------------------------------------------------------------------------------
 
 run() { # NAME PROGRAM ARGUMENT...
@@ -64,9 +68,9 @@ run() { # NAME PROGRAM ARGUMENT...
 }
 
 wait_for() { # SECONDS COMMAND...
-  local left=$(($1 * 5))
+  local until=$((SECONDS + $1))
   until "${@:2}" >/dev/null 2>&1; do
-    ((left-- > 0)) || fail "waited $1 s for: ${*:2}"
+    ((SECONDS < until)) || fail "waited $1 s for: ${*:2}"
     sleep 0.2
   done
 }
@@ -158,7 +162,7 @@ helm template linxo $chart --namespace bridge -f $chart/ci/full-values.yaml | tr
 seen "all $(grep -c 'server dry run' "$folder/taken") objects, by default and in full, are taken by the server, unknown fields being refused"
 mistaken() { render "${values[@]}" | sed "$1" | try; }
 refused 'replicas' mistaken 's/replicas: 3/replicas: "three"/'
-refused 'unknown field "spec.maxUnavailible"' mistaken 's/maxUnavailable: 1/maxUnavailible: 1/'
+refused 'unknown field "spec.maxUnavailible"' mistaken 's/maxUnavailable:/maxUnavailible:/'
 refused 'unknown field "spec.endpoints[0].intervall"' mistaken 's/ interval: 15s/ intervall: 15s/'
 seen "a wrong type, an unknown field, and one in a ServiceMonitor are refused, so taking means something"
 refused 'violates PodSecurity "restricted' kubectl run bare --image=any
