@@ -413,7 +413,10 @@ fn the_bridge_may_go_to_every_port_that_its_configuration_names() {
         items(&rules[2]["ports"]).map(|port| port["port"].as_u64().unwrap()).collect()
     };
     assert_eq!(ports(&Rendered::default()), BTreeSet::from([443, 9092]));
-    assert_eq!(ports(&Rendered::full()), BTreeSet::from([80, 3128, 8081, 8443, 9092, 9093, 9094]));
+    assert_eq!(
+        ports(&Rendered::full()),
+        BTreeSet::from([80, 3128, 4318, 8081, 8443, 9092, 9093, 9094])
+    );
 }
 
 #[test]

@@ -42,7 +42,8 @@
 {{- $ports = append $ports (regexFind ":[0-9]+$" (trim .) | trimPrefix ":" | default "9092" | atoi) -}}
 {{- end -}}
 {{- $registry := .Values.config.schema_registry | default dict -}}
-{{- range compact (list .Values.config.linxo.api_url .Values.config.linxo.auth_url $registry.url) -}}
+{{- $telemetry := .Values.config.telemetry | default dict -}}
+{{- range compact (list .Values.config.linxo.api_url .Values.config.linxo.auth_url $registry.url $telemetry.otlp_endpoint) -}}
 {{- $default := ternary "443" "80" (hasPrefix "https:" .) -}}
 {{- $ports = append $ports (regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" | default $default | atoi) -}}
 {{- end -}}
