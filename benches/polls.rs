@@ -20,7 +20,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use linxo_kafka_bridge::simulator::Options;
-use serde_json::{Value, json};
+use serde_json::json;
 use support::source::{SourceProcess, usage};
 use support::{Kafka, Stage, http, path_of};
 use tokio::task::{JoinSet, LocalSet};
@@ -31,7 +31,6 @@ const IN_FLIGHT: [usize; 5] = [1, 16, 64, 256, 1_024];
 const ROUNDS: usize = 3;
 const WARM_UP: Duration = Duration::from_secs(1);
 const MEASURED: Duration = Duration::from_secs(6);
-const BEARER: &str = "Bearer";
 
 /// What one turn came to.
 #[derive(Clone, Copy)]
@@ -50,10 +49,9 @@ enum Bare {
 
 #[tokio::main]
 async fn main() {
-    let options = Options::default();
     let source = SourceProcess::start(&["--token-lifetime", "10h"]).await;
     let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
-    let mut stage = Stage::on(kafka, "polls", options.clone(), &[]).await;
+    let mut stage = Stage::on(kafka, "polls", Options::default(), &[]).await;
     stage.set("linxo.api_url", &format!("\"{}/v2.1\"", source.base));
     stage.set("linxo.auth_url", &format!("\"{}/auth\"", source.base));
     stage.set("linxo.max_requests_per_second", "1000000");
@@ -63,7 +61,7 @@ async fn main() {
     // every queue is overdue at any time: as many questions are under way as are allowed
     stage.set("polling.keep_alive", "\"10ms\"");
     stage.set("polling.active", "\"10ms\"");
-    let question = question(&source, &options).await;
+    let question = question(&source).await;
 
     println!(
         "in flight |          bridge |         reqwest |      hyper-util | bridge / reqwest, / hyper-util"
@@ -138,16 +136,9 @@ struct Question {
     user: (HeaderName, HeaderValue),
 }
 
-async fn question(source: &SourceProcess, options: &Options) -> Question {
+async fn question(source: &SourceProcess) -> Question {
     let base = &source.base;
-    let form = json!({
-        "grant_type": "client_credentials",
-        "client_id": options.client_id,
-        "client_secret": options.client_secret,
-    });
-    let answer = http().post(format!("{base}/auth/token")).json(&form).send().await.unwrap();
-    let token: Value = answer.json().await.unwrap();
-    let bearer = format!("{BEARER} {}", token["access_token"].as_str().unwrap());
+    let bearer = format!("Bearer {}", source.client_token().await);
     let made = http()
         .post(format!("{base}/v2.1/queues/subscribe"))
         .header("authorization", &bearer)

@@ -37,16 +37,7 @@ pub(super) struct Source {
 impl Source {
     async fn start() -> Self {
         let process = SourceProcess::start(&["--token-lifetime", "10h"]).await;
-        let base = &process.base;
-        let options = Options::default();
-        let form = json!({
-            "grant_type": "client_credentials",
-            "client_id": options.client_id,
-            "client_secret": options.client_secret,
-        });
-        let answer = http().post(format!("{base}/auth/token")).json(&form).send().await.unwrap();
-        let answer: Value = answer.json().await.unwrap();
-        let token = answer["access_token"].as_str().unwrap().to_owned();
+        let token = process.client_token().await;
         Self { process, token }
     }
 

@@ -214,27 +214,19 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// An error and its causes, the outermost first.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
 /// Whether connecting took too long.
 fn is_too_slow(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<TooSlow>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    chain(error).any(|cause| cause.is::<TooSlow>())
 }
 
 /// The error and its causes in one line. The client names no URL in them.
 fn described(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
+    let mut text = chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= LONGEST_TEXT).last();
     if text.len() > LONGEST_TEXT {
         text.truncate(end.unwrap_or(0));

@@ -2,8 +2,12 @@
 
 use std::process::Stdio;
 
+use linxo_kafka_bridge::simulator::Options;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+
+use super::http;
 
 /// A source that listens; it ends when dropped.
 pub struct SourceProcess {
@@ -28,6 +32,19 @@ impl SourceProcess {
         // it has more to say, and ends when nobody listens
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child, base }
+    }
+
+    /// A token of the client that the defaults know, which may ask for everybody.
+    pub async fn client_token(&self) -> String {
+        let options = Options::default();
+        let form = json!({
+            "grant_type": "client_credentials",
+            "client_id": options.client_id,
+            "client_secret": options.client_secret,
+        });
+        let request = http().post(format!("{}/auth/token", self.base)).json(&form);
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        answer["access_token"].as_str().unwrap().to_owned()
     }
 }
 
