@@ -2,6 +2,9 @@
 # Starts docker-compose.yml for real, and looks whether it does what it says.
 #
 #   scripts/compose-test.sh
+#   COMPILE=1 scripts/compose-test.sh
+#
+# With COMPILE our whole Dockerfile is built, which takes ten minutes more; else the programs are those of a debug build.
 #
 # Needs root on Debian, and no Docker: an engine of Debian 13 runs in a network namespace of its own, where nothing of this
 # machine is touched. No image is fetched: stand-ins with the same programs take their names (tests/compose); Grafana has
@@ -110,7 +113,9 @@ export PATH=$cache/debs/usr/bin:$cache/debs/usr/sbin:$PATH
 export DOCKER_CONFIG=$folder/docker DOCKER_HOST=unix://$folder/engine.sock COMPOSE_TEST_FOLDER=$folder
 export BUILDKIT_PROGRESS=plain COMPOSE_ANSI=never COMPOSE_PROGRESS=plain
 within() { nsenter --net="/run/netns/$namespace" "$@"; }
-compose() { docker compose -f docker-compose.yml -f tests/compose/override.yml "$@"; }
+override=tests/compose/override.yml
+[[ -z ${COMPILE:-} ]] || override=tests/compose/compile.yml
+compose() { docker compose -f docker-compose.yml -f "$override" "$@"; }
 
 # not through a function, so that its process is the one that is ended
 nsenter --net="/run/netns/$namespace" dockerd --data-root="$folder/data" --exec-root="$folder/exec" \
@@ -125,6 +130,25 @@ say "engine $(docker version -f '{{.Server.Version}}') and compose $(docker comp
 image_of() { compose --profile load config --format json | python3 -c \
   'import json, sys; print(json.load(sys.stdin)["services"][sys.argv[1]]["image"])' "$1"; }
 
+# As rust:...-bookworm, as far as we need it: the same Debian and Rust, and the crates instead of a network.
+rust_image() {
+  command -v mmdebstrap >/dev/null ||
+    apt-get install -q -y --no-install-recommends mmdebstrap </dev/null >/dev/null
+  local name
+  name=$(sed -n 's/^FROM \(rust:[^ ]*\) AS build$/\1/p' Dockerfile)
+  [[ $name == "rust:$(rustc --version | cut -d' ' -f2)-bookworm" ]] || fail "the Dockerfile builds with another Rust: $name"
+  mkdir -p "$folder/rust/cargo/bin"
+  cp -a "$(rustc --print sysroot)" "$folder/rust/toolchain"
+  rm -rf "$folder/rust/toolchain/share"
+  cargo vendor -q --locked "$folder/rust/vendor" >"$folder/rust/cargo/config.toml"
+  sed -i 's|^directory = .*|directory = "/usr/local/vendor"|' "$folder/rust/cargo/config.toml"
+  mmdebstrap -q --variant=minbase --include=ca-certificates,g++,gcc,libc6-dev,libcurl4-openssl-dev,libssl-dev,make,patch,pkg-config,zlib1g-dev \
+    bookworm - | docker import -q - debian:stand-in >/dev/null
+  docker buildx build -q -t "$name" --build-context "debian=docker-image://debian:stand-in" \
+    -f tests/compose/rust.Dockerfile "$folder/rust"
+  rm -rf "$folder/rust"
+}
+
 cargo build -q --locked --bins
 install -D -s -t "$folder/dist/bin-out" target/debug/linxo-{bridge,simulator,load}
 install -D -m 644 -t "$folder/dist/lib-out" "$(ldconfig -p | awk '$1 == "libz.so.1" {print $NF; exit}')"
@@ -138,6 +162,10 @@ for stage in runtime kafka registry prometheus alertmanager; do
     -f tests/compose/stand-ins.Dockerfile "$cache" >"$folder/logs/image-$stage" 2>&1 ||
     { tail -n 20 "$folder/logs/image-$stage" >&2; fail "no image $name"; }
 done
+if [[ -n ${COMPILE:-} ]]; then
+  rust_image >"$folder/logs/image-rust" 2>&1 || { tail -n 20 "$folder/logs/image-rust" >&2; fail "no image of Rust"; }
+  say "an image to compile in is there"
+fi
 compose build bridge-0 >"$folder/logs/image" 2>&1 || { tail -n 20 "$folder/logs/image" >&2; fail "no image of ours"; }
 rm -rf "$folder/dist"
 say "images are there: $(docker images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | sort | paste -sd, | sed 's/,/, /g')"

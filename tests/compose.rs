@@ -198,7 +198,9 @@ fn dockerfiles_are_sound_and_the_image_has_the_programs_version() {
     fs::write(&bad, "FROM debian:latest\nRUN cd /tmp\n").unwrap();
     let output = look("hadolint", &bad);
     assert!(!output.status.success() && text(&output).contains("DL3007"), "{}", text(&output));
-    for file in ["Dockerfile", "tests/compose/stand-ins.Dockerfile"] {
+    let files =
+        ["Dockerfile", "tests/compose/stand-ins.Dockerfile", "tests/compose/rust.Dockerfile"];
+    for file in files {
         let output = look("hadolint", &cache::source(file));
         assert!(output.status.success(), "{}", text(&output));
     }

@@ -12,13 +12,13 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
-use linxo_kafka_bridge::simulator::Sync;
+use linxo_kafka_bridge::simulator::{Options, Sync};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::{Value, json};
-use support::{Bridge, PATIENCE, Stage};
+use support::{Bridge, Kafka, PATIENCE, Stage};
 use tokio::time::{Duration, Instant, sleep};
 
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
@@ -198,6 +198,49 @@ async fn an_answer_is_one_trace_from_the_question_to_the_commit() {
     let sent: Vec<u8> = collector.bodies.lock().unwrap().concat();
     for hidden in queues.iter().map(String::as_str).chain(["user-of-traces"]) {
         assert!(!String::from_utf8_lossy(&sent).contains(hidden), "{hidden} is in a trace");
+    }
+}
+
+/// The broker stands still for longer than a transaction may be open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_tells_of_the_attempts_that_were_not_committed() {
+    let collector = Collector::default();
+    let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
+    let short = [("kafka.producer", "{ \"transaction.timeout.ms\" = \"2000\" }")];
+    let mut stage = Stage::on(kafka, "attempts", Options::default(), &short).await;
+    stage.set("telemetry.otlp_endpoint", &format!("{:?}", collector.start().await));
+    stage.set("telemetry.sample", "1.0");
+    assert!(stage.run(&["topics", "create"]).await.status.success());
+    let bridge = stage.bridge().await;
+    bridge.put("ann").await;
+    // a mark that is under way at the pause keeps the events out of what fails
+    let fails = |rows: &dyn Fn(&str) -> bool| {
+        let log = bridge.log();
+        log.lines()
+            .filter(|line| line.contains("transaction was not committed") && rows(line))
+            .count()
+    };
+    while fails(&|line| !line.contains("rows=0")) == 0 {
+        let so_far = fails(&|_| true);
+        kafka.pause();
+        stage.simulator.push_events("ann", None, 3).unwrap();
+        until("an attempt fails", async || fails(&|_| true) > so_far).await;
+        kafka.resume();
+        stage.drained().await;
+    }
+    assert!(bridge.stop().await.success());
+    let traces = collector.traces();
+    let tried = |spans: &&Vec<Span>| number(&spans[0], "attempt") > 1;
+    let spans = traces.iter().find(tried).unwrap_or_else(|| panic!("{traces:?}"));
+    is_whole(spans);
+    let answer = &spans[0];
+    assert_eq!(answer.events.len() as i64, number(answer, "attempt") - 1, "{answer:?}");
+    for event in &answer.events {
+        assert_eq!(event.name, "transaction was not committed");
+        let told: Vec<&str> = event.attributes.iter().map(|it| it.key.as_str()).collect();
+        assert_eq!(told, ["outcome", "error"]);
+        assert!(event.time_unix_nano >= answer.start_time_unix_nano, "{answer:?}");
+        assert!(event.time_unix_nano <= answer.end_time_unix_nano, "{answer:?}");
     }
 }
 

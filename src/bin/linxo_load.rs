@@ -8,7 +8,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use linxo_kafka_bridge::config::LogFormat;
 use linxo_kafka_bridge::load::{self, JudgeOptions, RunOptions};
+use linxo_kafka_bridge::logging;
 
 /// Exit code of a command line that cannot be used.
 const USAGE: u8 = 64;
@@ -20,6 +22,9 @@ const USAGE: u8 = 64;
 #[derive(Parser)]
 #[command(name = "linxo-load", version)]
 struct Arguments {
+    /// Which lines are logged: a level, or target=level with commas between
+    #[arg(long, value_name = "FILTER", default_value = "error,librdkafka=off", global = true)]
+    log: String,
     #[command(subcommand)]
     command: Command,
 }
@@ -42,9 +47,10 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RUST_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,librdkafka=off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Err(fault) = logging::start(&arguments.log, LogFormat::Text) {
+        eprintln!("--log {:?}: {fault}", arguments.log);
+        return ExitCode::from(USAGE);
+    }
     // the TLS provider has to be chosen before the first client; a second choice changes nothing
     rustls::crypto::ring::default_provider().install_default().ok();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

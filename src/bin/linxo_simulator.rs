@@ -16,11 +16,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use linxo_kafka_bridge::config::LogFormat;
+use linxo_kafka_bridge::logging;
 use linxo_kafka_bridge::simulator::{
     Delivery, EventIds, LocationForm, Options, Simulator, Version,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// How long a simulator may take to say that it runs, and how much of what it says is read.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -29,7 +30,7 @@ const MOST_ANSWER: u64 = 64 * 1024;
 /// A Linxo API that misbehaves on request and keeps a ledger of all it made and handed out.
 ///
 /// The source's API is under /v2.1 or /v3, tokens come from /auth/token, and /control tells the
-/// simulator what to do. Logs go to standard error, as much as RUST_LOG asks for.
+/// simulator what to do. Log lines go to standard error.
 #[derive(Parser)]
 #[command(name = "linxo-simulator", version)]
 struct Arguments {
@@ -44,6 +45,9 @@ struct Arguments {
     /// Listen on other addresses too: whoever reaches them rules the simulator
     #[arg(long)]
     any_address: bool,
+    /// Which lines are logged: a level, or target=level with commas between
+    #[arg(long, value_name = "FILTER", default_value = "error")]
+    log: String,
     /// How long a queue lives that nobody asks
     #[arg(long, default_value = "15m", value_parser = duration)]
     queue_lifetime: Duration,
@@ -220,10 +224,10 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::from_default_env())
-        .with_writer(io::stderr)
-        .init();
+    if let Err(fault) = logging::start(&arguments.log, LogFormat::Text) {
+        eprintln!("--log {:?}: {fault}", arguments.log);
+        return ExitCode::FAILURE;
+    }
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

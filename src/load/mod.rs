@@ -238,7 +238,9 @@ async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<Exit
         None => None,
     };
     let stage = Stage::set_up(&options, seed).await?;
-    figures.begin(stage.source.stats().await?);
+    let before = stage.source.stats().await?;
+    let made_before = before.made;
+    figures.begin(before);
     let whole = options.judging.simulator.is_none();
     let (clients, events) = (&stage.place.clients, &stage.place.names.events);
     let tail = Tail::start(clients, events, whole, &figures)?;
@@ -284,7 +286,7 @@ async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<Exit
     stage.take_down().await;
     let (verdict, stats) = settled?;
     let judging = options.judging.clone();
-    let told = Told { began, seed, options, seeded, driven, lag };
+    let told = Told { began, seed, options, seeded, made_before, driven, lag };
     tell(Some(&told), &verdict, &stats, &judging)
 }
 

@@ -29,7 +29,6 @@ use super::drive::Driven;
 use super::options::RunOptions;
 use super::seeding::Seeded;
 use super::tail::Lag;
-use crate::config::duration_text;
 use crate::ids::Timestamp;
 use crate::oracle::{Offence, Outcome, Verdict};
 use crate::simulator::Stats;
@@ -49,6 +48,8 @@ pub(super) struct Told {
     pub(super) options: RunOptions,
     /// The subscriptions.
     pub(super) seeded: Seeded,
+    /// Events that the simulator had made before.
+    pub(super) made_before: u64,
     /// What was done.
     pub(super) driven: Driven,
     /// What was measured.
@@ -113,11 +114,22 @@ fn options(options: &RunOptions) -> Value {
     })
 }
 
+impl Told {
+    /// A count of the run, by the second in which events were made.
+    fn per_second(&self, count: u64) -> f64 {
+        (count as f64 / self.driven.lasted.as_secs_f64().max(0.001) * 10.0).round() / 10.0
+    }
+
+    fn made_per_second(&self, stats: &Stats) -> f64 {
+        self.per_second(stats.made.saturating_sub(self.made_before))
+    }
+}
+
 fn per_second(told: &Told, stats: &Stats) -> Value {
-    let seconds = told.driven.lasted.as_secs_f64().max(0.001);
-    let rate = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
     json!({
-        "asked": rate(told.driven.asked), "made": rate(stats.made), "published": rate(told.lag.records),
+        "asked": told.per_second(told.driven.asked),
+        "made": told.made_per_second(stats),
+        "published": told.per_second(told.lag.records),
     })
 }
 
@@ -128,11 +140,12 @@ pub(super) fn text(told: Option<&Told>, verdict: &Verdict, stats: &Stats) -> Str
         let (seeded, lag) = (&told.seeded, &told.lag);
         lines.push(format!("seed {}", told.seed));
         lines.push(format!(
-            "{} users subscribed in {:.1} s, {:.0} a second; events for {}",
+            "{} users subscribed in {:.1} s, {:.0} a second; events for {:.1} s, {:.1} a second",
             seeded.users,
             seeded.took_ms as f64 / 1000.0,
             seeded.per_second,
-            duration_text(told.driven.lasted),
+            told.driven.lasted.as_secs_f64(),
+            told.made_per_second(stats),
         ));
         let in_ms = |lag: Option<u64>| lag.map_or("-".to_owned(), |lag| format!("{lag} ms"));
         lines.push(format!(

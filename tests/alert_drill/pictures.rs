@@ -1,4 +1,5 @@
-//! A load run under the eyes of Prometheus, every query of the dashboards asked, and the dashboards drawn.
+//! A load run under the eyes of Prometheus, every query of the dashboards asked, and the dashboards drawn, then once more
+//! with Kafka away.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,6 +12,11 @@ use crate::support::dashboards::{self, Query};
 use crate::support::{free_ports, source_file};
 use crate::watch::Watch;
 use crate::world::World;
+
+/// How long Kafka is away at the end: long enough for the alert that says so.
+const OUTAGE: Duration = Duration::from_secs(240);
+/// How long it takes to draw twice, at the most, in seconds.
+const DRAWING: u64 = 90;
 
 /// What a run of some minutes does not show, and why.
 const EMPTY: &[(&str, &str)] = &[
@@ -53,14 +59,14 @@ pub(crate) async fn draw(folder: &Path, seconds: u64) {
         run.args(["--bridge", &bridge.url]);
     }
     run.args(["--users", "500", "--events-per-second", "50", "--seed", "20261129"]);
-    run.args(["--for", &format!("{seconds}s"), "--metrics", &metrics]);
+    let lasts = seconds + OUTAGE.as_secs() + DRAWING;
+    run.args(["--for", &format!("{lasts}s"), "--metrics", &metrics]);
     run.arg("--faults").arg(&schedule);
     let mut run =
         run.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
 
     sleep(Duration::from_secs(seconds * 9 / 10)).await;
     assert!(run.try_wait().unwrap().is_none(), "the run ended early");
-    let minutes = (seconds / 60 + 1).to_string();
     let mut faults = Vec::new();
     for query in dashboards::all().iter().flat_map(dashboards::Dashboard::queries) {
         let is_excused = |it: &Query| {
@@ -73,16 +79,30 @@ pub(crate) async fn draw(folder: &Path, seconds: u64) {
             faults.push(format!("{} has no data: {}", query.place, query.promql));
         }
     }
+    render(&watch, folder, "", seconds).await;
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+
+    world.kafka.stop();
+    sleep(OUTAGE).await;
+    let firing = watch.firing().await;
+    assert!(firing.contains("CommitsStopped"), "Kafka is away, and {firing:?} fires");
+    render(&watch, folder, "-outage", seconds + OUTAGE.as_secs()).await;
+    world.kafka.restart().await;
+    let judged = run.wait().await.unwrap();
+    assert!(judged.success(), "the run does not agree: {judged}");
+}
+
+/// Draws every dashboard, of as many seconds up to now.
+async fn render(watch: &Watch, folder: &Path, suffix: &str, seconds: u64) {
+    let minutes = (seconds / 60 + 1).to_string();
     let drawn = Command::new("node")
         .arg(source_file("deploy/grafana/render/render.mjs"))
         .args(["--prometheus", &watch.prometheus, "--scrape", "1", "--minutes", &minutes])
+        .arg(format!("--suffix={suffix}"))
         .arg("--out")
         .arg(folder)
         .status()
         .await
         .unwrap();
-    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
     assert!(drawn.success(), "the dashboards cannot be drawn");
-    let judged = run.wait().await.unwrap();
-    assert!(judged.success(), "the run does not agree: {judged}");
 }

@@ -4,25 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::support::{Stage, dashboards, http, prometheus, source_file};
 
-const OF_THE_CLIENT: &str =
-    "for whoever looks into the connections to Kafka, once a panel above says that it is Kafka";
-
 /// What `/metrics` has and no dashboard shows.
 const NOT_SHOWN: &[(&str, &str)] = &[
     ("process_virtual_memory_bytes", "says nothing where memory is mapped and not used"),
     ("process_threads", "the number is fixed but for the pool that reads partitions"),
-    ("linxo_bridge_traces_total", "whoever looks at traces sees that some are missing"),
-    ("linxo_bridge_kafka_connections", OF_THE_CLIENT),
-    ("linxo_bridge_kafka_connects_total", OF_THE_CLIENT),
-    ("linxo_bridge_kafka_disconnects_total", OF_THE_CLIENT),
-    ("linxo_bridge_kafka_queued_bytes", OF_THE_CLIENT),
-    ("linxo_bridge_kafka_queued_messages", OF_THE_CLIENT),
-    ("linxo_bridge_kafka_request_errors_total", OF_THE_CLIENT),
-    ("linxo_bridge_kafka_request_retries_total", OF_THE_CLIENT),
-    ("linxo_bridge_kafka_request_timeouts_total", OF_THE_CLIENT),
-    ("linxo_bridge_kafka_requests_total", OF_THE_CLIENT),
-    ("linxo_bridge_kafka_round_trip_seconds", OF_THE_CLIENT),
-    ("linxo_bridge_kafka_sent_bytes_total", OF_THE_CLIENT),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

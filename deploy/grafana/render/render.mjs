@@ -1,4 +1,5 @@
-// Draws the dashboards into PNGs: `node render.mjs --prometheus URL --out FOLDER [--minutes 10] [--scrape 1] [NAME...]`.
+// Draws the dashboards into PNGs: `node render.mjs --prometheus URL --out FOLDER [--minutes 10] [--scrape 1]
+// [--suffix=-outage] [NAME...]`.
 //
 // Needs a Prometheus that scraped bridges under load, and chromium in PATH. Fails when a panel cannot be drawn; whether
 // it can be read is for a person to see. Listens on loopback only.
@@ -17,7 +18,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     prometheus: { type: 'string' }, out: { type: 'string' }, minutes: { type: 'string', default: '10' },
-    scrape: { type: 'string', default: '10' },
+    scrape: { type: 'string', default: '10' }, suffix: { type: 'string', default: '' },
   },
 });
 if (!values.prometheus || !values.out) {
@@ -99,7 +100,7 @@ for (const name of names) {
     faults += 1;
     continue;
   }
-  const png = join(values.out, `dashboard-${name}.png`);
+  const png = join(values.out, `dashboard-${name}${values.suffix}.png`);
   await chromium(Number(height), `--screenshot=${png}`);
   try {
     // a palette is enough, and a quarter of the size
