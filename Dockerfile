@@ -16,11 +16,13 @@ COPY tests tests
 # What build_info says, as a commit.
 ARG REVISION=unknown
 ENV LINXO_BRIDGE_REVISION=$REVISION
+# Without debug information the programs are a fifth as large; the names of functions stay, for a backtrace.
 # Of the libraries that the programs are linked to, zlib alone is not in the image below.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     cargo build --release --locked --bins \
     && install -D -t /bin-out target/release/linxo-bridge target/release/linxo-simulator target/release/linxo-load \
+    && strip --strip-debug /bin-out/* \
     && install -D -m 644 -t /lib-out "$(ldconfig -p | awk '$1 == "libz.so.1" {print $NF; exit}')" \
     && mkdir /empty
 

@@ -3,6 +3,7 @@
 //! `cargo bench --bench metrics`. What a whole poll costs is `--bench polls`.
 
 #![allow(missing_docs, reason = "made by criterion's macros")]
+#![expect(clippy::expect_used, reason = "a run that fails says so by panic")]
 
 use std::hint::black_box;
 use std::time::Duration;

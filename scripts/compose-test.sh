@@ -25,6 +25,14 @@ started=$SECONDS
 
 say() { echo "compose-test: $((SECONDS - started)) s: $*" >&2; }
 fail() { say "FAILED: $*"; exit 1; }
+# Not as a condition: within one a step of a function that fails would not end it.
+logged() { # LOG WHAT-IS-MISSING COMMAND...
+  local log=$1 what=$2 command
+  shift 2
+  "$@" >"$log" 2>&1 &
+  command=$!
+  wait "$command" || { tail -n 20 "$log" >&2; fail "$what"; }
+}
 
 ((EUID == 0)) || fail "an engine needs root"
 
@@ -78,14 +86,17 @@ if [[ ! -d $cache ]]; then
   say "fetching what images are put together from, to $cache"
   rm -rf "$cache.unfinished"
   mkdir -p "$cache.unfinished"
-  fetch "$cache.unfinished" </dev/null >"$cache.unfinished/log" 2>&1 ||
-    { tail -n 20 "$cache.unfinished/log" >&2; fail "see above"; }
+  logged "$cache.unfinished/log" "it cannot be fetched" fetch "$cache.unfinished"
   mv -T "$cache.unfinished" "$cache"
 fi
 
 # --- the engine ------------------------------------------------------------------------------------------------------
 
 engine=
+# An engine that was interrupted leaves mounts.
+unmount() {
+  awk -v under="$folder/" 'index($5, under) == 1 {print $5}' /proc/self/mountinfo | sort -r | xargs -r umount 2>/dev/null || true
+}
 end() {
   local code=$?
   trap - EXIT
@@ -94,15 +105,16 @@ end() {
     kill "$engine" 2>/dev/null || true
     wait "$engine" 2>/dev/null || true
   fi
-  umount -R "$folder/data" 2>/dev/null || true
+  unmount
   ip netns del "$namespace" 2>/dev/null || true
   ((code == 0)) || { mkdir -p target/tmp && cp -r "$folder/logs" target/tmp/compose-test-logs 2>/dev/null; } || true
   rm -rf "$folder"
   exit "$code"
 }
 trap end EXIT
-trap 'exit 130' INT TERM
+trap "exit 130" INT TERM HUP
 
+unmount
 rm -rf "$folder" target/tmp/compose-test-logs
 mkdir -p "$folder"/{logs,docker/cli-plugins,dist}
 ip netns del "$namespace" 2>/dev/null || true
@@ -135,16 +147,17 @@ rust_image() {
   command -v mmdebstrap >/dev/null ||
     apt-get install -q -y --no-install-recommends mmdebstrap </dev/null >/dev/null
   local name
-  name=$(sed -n 's/^FROM \(rust:[^ ]*\) AS build$/\1/p' Dockerfile)
-  [[ $name == "rust:$(rustc --version | cut -d' ' -f2)-bookworm" ]] || fail "the Dockerfile builds with another Rust: $name"
+  name=rust:$(rustc --version | cut -d' ' -f2)-bookworm
+  grep -q "^FROM $name AS build$" Dockerfile || fail "the Dockerfile has another Rust than $name"
+  grep -q " $name: " "$override" || fail "$override has another Rust than $name"
   mkdir -p "$folder/rust/cargo/bin"
   cp -a "$(rustc --print sysroot)" "$folder/rust/toolchain"
   rm -rf "$folder/rust/toolchain/share"
-  cargo vendor -q --locked "$folder/rust/vendor" >"$folder/rust/cargo/config.toml"
+  cargo vendor --locked "$folder/rust/vendor" >"$folder/rust/cargo/config.toml"
   sed -i 's|^directory = .*|directory = "/usr/local/vendor"|' "$folder/rust/cargo/config.toml"
   mmdebstrap -q --variant=minbase --include=ca-certificates,g++,gcc,libc6-dev,libcurl4-openssl-dev,libssl-dev,make,patch,pkg-config,zlib1g-dev \
-    bookworm - | docker import -q - debian:stand-in >/dev/null
-  docker buildx build -q -t "$name" --build-context "debian=docker-image://debian:stand-in" \
+    bookworm - | docker import - debian:stand-in >/dev/null
+  docker buildx build -q -t linxo-rust:stand-in --build-context "debian=docker-image://debian:stand-in" \
     -f tests/compose/rust.Dockerfile "$folder/rust"
   rm -rf "$folder/rust"
 }
@@ -157,16 +170,15 @@ mkdir "$folder/dist/empty"
   fail "the stand-ins are Kafka $KAFKA and Apicurio $REGISTRY, docker-compose.yml names others"
 for stage in runtime kafka registry prometheus alertmanager; do
   if [[ $stage == runtime ]]; then name=linxo-runtime:stand-in; else name=$(image_of "$stage"); fi
-  docker buildx build -q --target "$stage" -t "$name" --build-context scripts=tests/compose \
-    --build-context prometheus-3="$shared/prometheus-3/bin" \
-    -f tests/compose/stand-ins.Dockerfile "$cache" >"$folder/logs/image-$stage" 2>&1 ||
-    { tail -n 20 "$folder/logs/image-$stage" >&2; fail "no image $name"; }
+  logged "$folder/logs/image-$stage" "no image $name" docker buildx build -q \
+    --target "$stage" -t "$name" --build-context scripts=tests/compose --build-context prometheus-3="$shared/prometheus-3/bin" \
+    -f tests/compose/stand-ins.Dockerfile "$cache"
 done
 if [[ -n ${COMPILE:-} ]]; then
-  rust_image >"$folder/logs/image-rust" 2>&1 || { tail -n 20 "$folder/logs/image-rust" >&2; fail "no image of Rust"; }
+  logged "$folder/logs/image-rust" "no image of Rust" rust_image
   say "an image to compile in is there"
 fi
-compose build bridge-0 >"$folder/logs/image" 2>&1 || { tail -n 20 "$folder/logs/image" >&2; fail "no image of ours"; }
+logged "$folder/logs/image" "no image of ours" compose build bridge-0
 rm -rf "$folder/dist"
 say "images are there: $(docker images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | sort | paste -sd, | sed 's/,/, /g')"
 

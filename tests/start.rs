@@ -116,6 +116,16 @@ async fn an_admin_address_that_is_taken_is_told_with_its_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_certificates_is_told_so() {
+    let mut stage = Stage::new("no-certificates").await;
+    stage.launch_through(&["env", "SSL_CERT_FILE=/nowhere", "SSL_CERT_DIR=/nowhere"]);
+    let (code, text) = code_and_text(&stage, &["serve"]).await;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("certificates") && text.contains("SSL_CERT_FILE"), "{text}");
+    assert!(!text.contains("admin.listen"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn check_says_that_all_is_well_and_counts_subscriptions() {
     let mut stage = Stage::new("well").await;
     let bridge = stage.bridge().await;

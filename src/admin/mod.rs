@@ -58,6 +58,31 @@ struct Door<B> {
     peers: Peers,
 }
 
+/// Why the admin API cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Whoever reaches it could rule the bridge.
+    #[error(
+        "admin.token_file is needed to listen on more than loopback; set it, or let admin.listen be 127.0.0.1"
+    )]
+    TokenMissing,
+    /// There is no client for calls to other instances.
+    #[error(
+        "calls to other instances cannot be made: {0}; when certificates are missing install those of the \
+         system (ca-certificates), or name a file with some in SSL_CERT_FILE"
+    )]
+    Client(String),
+    /// The address.
+    #[error("admin.listen = {listen}: {source}; give an address that is free")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
 /// The admin API, before it listens.
 #[derive(Debug)]
 pub struct Admin;
@@ -71,17 +96,14 @@ impl Admin {
         listen: SocketAddr,
         token: Option<AdminToken>,
         bridge: B,
-    ) -> io::Result<BoundAdmin> {
+    ) -> Result<BoundAdmin, AdminError> {
         if token.is_none() && !listen.ip().is_loopback() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "admin.token_file is needed to listen on more than loopback; \
-                 set it, or let admin.listen be 127.0.0.1",
-            ));
+            return Err(AdminError::TokenMissing);
         }
         let peers = Peers::new()?;
-        let listener = TcpListener::bind(listen).await?;
-        let local_addr = listener.local_addr()?;
+        let refused = |source| AdminError::Listen { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(refused)?;
+        let local_addr = listener.local_addr().map_err(refused)?;
         let door = Arc::new(Door { bridge, token, calls: Semaphore::new(MAX_CALLS), peers });
         Ok(BoundAdmin { listener, local_addr, router: routes::router(door) })
     }

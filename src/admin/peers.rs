@@ -8,7 +8,7 @@
 //!
 //! Knows nothing of: who owns what.
 
-use std::io;
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::AdminError;
 use super::problem::{Kind, Problem};
 
 /// Set on a call that comes from another instance; its value says nothing.
@@ -73,6 +74,13 @@ pub(super) struct OwnPage {
     pub(super) partitions_total: usize,
 }
 
+/// The innermost cause, which says what is missing.
+fn reason(error: &(dyn Error + 'static)) -> String {
+    std::iter::successors(Some(error), |&error| error.source())
+        .last()
+        .map_or_else(String::new, ToString::to_string)
+}
+
 /// The client for all other instances.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -80,10 +88,11 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new() -> Result<Self, AdminError> {
         // Without one, building the client would panic.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(io::Error::other("no rustls crypto provider is installed in this process"));
+            let text = "no rustls crypto provider is installed in this process";
+            return Err(AdminError::Client(text.to_owned()));
         }
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -91,7 +100,7 @@ impl Peers {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()
-            .map_err(io::Error::other)?;
+            .map_err(|error| AdminError::Client(reason(&error)))?;
         Ok(Self { client })
     }
 

@@ -17,7 +17,7 @@ use super::fleet::Fleet;
 use super::peers::Peers;
 use super::progress::Progress;
 use super::schemas;
-use crate::admin::{Admin, AdminToken};
+use crate::admin::{Admin, AdminError, AdminToken};
 use crate::assignment::{Assignment, Ownership};
 use crate::budget::Budget;
 use crate::config::{self, Config, Delivery, UserNaming};
@@ -88,14 +88,8 @@ pub enum ServiceError {
     #[error("a kafka client cannot be made: {0}; look at kafka.properties, producer and consumer")]
     Client(#[from] rdkafka::error::KafkaError),
     /// The HTTP door.
-    #[error("admin.listen = {listen}: {source}; give an address that is free")]
-    Listen {
-        /// The address.
-        listen: std::net::SocketAddr,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// A thread.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -161,9 +155,7 @@ pub async fn serve(
         }),
     };
     let token = config.admin.token.as_ref().map(|token| AdminToken::new(token.expose()));
-    let admin = Admin::bind(config.admin.listen, token, directory.clone())
-        .await
-        .map_err(|source| ServiceError::Listen { listen: config.admin.listen, source })?;
+    let admin = Admin::bind(config.admin.listen, token, directory.clone()).await?;
     let admin_address = admin.local_addr();
     // it is set once
     directory.shared.url.set(advertised(&config.admin, admin_address)).ok();

@@ -14,8 +14,8 @@ use crate::watch::Watch;
 use crate::world::World;
 
 const LOOK: Duration = Duration::from_millis(500);
-/// How long an alert may take to fire, and to end when all is well again: those of 10 min that fire on for 15 take longest.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long an alert may take to fire, and to end when all is well again: those of 10 min that fire on for 25 take longest.
+const PATIENCE: Duration = Duration::from_secs(400);
 /// How long nothing may fire before anything is broken.
 const QUIET: Duration = Duration::from_secs(40);
 
