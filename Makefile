@@ -33,7 +33,7 @@ faults-long: ## Those for which real times matter, with 15 minutes of a queue's 
 helm-install: ## The Helm chart installed, upgraded and drained on a real Kubernetes control plane without containers
 	@tests/control_plane/run.sh
 
-# A quarter of an hour; times are a sixth, so it wants a machine that has nothing else to do.
+# Forty minutes; times are a sixth, so it wants a machine that has nothing else to do.
 alert-drill: ## Breaks Kafka, Linxo, tokens and instances under a real Prometheus; the table goes to target/alert-drill.md
 	@scripts/setup.sh
 	cargo test --locked --test alert_drill -- --table target/alert-drill.md

@@ -16,7 +16,8 @@ export LC_ALL=C
 cd "$(dirname "$0")/.."
 readonly KAFKA=4.3.1 REGISTRY=3.3.3 JRE=25.0.2.1
 shared=${LINXO_BRIDGE_CACHE:-${XDG_CACHE_HOME:-${HOME:?names where the cache is}/.cache}/linxo-kafka-bridge}
-cache=$shared/compose-1
+# Named after what it is made of.
+cache=$shared/compose-$({ echo "$KAFKA $REGISTRY $JRE"; cat tests/compose/kafka.xml; } | sha256sum | cut -c1-16)
 folder=$PWD/target/compose-test
 namespace=linxo-compose-test
 # What fires when all is well: the alert that always does.
@@ -35,6 +36,8 @@ logged() { # LOG WHAT-IS-MISSING COMMAND...
 }
 
 ((EUID == 0)) || fail "an engine needs root"
+grep -qF "<artifactId>kafka_2.13</artifactId><version>$KAFKA</version>" tests/compose/kafka.xml ||
+  fail "tests/compose/kafka.xml has another Kafka than $KAFKA"
 
 # --- what is fetched, once -------------------------------------------------------------------------------------------
 
@@ -42,8 +45,10 @@ packages=()
 for tool in runc iptables unzip; do command -v "$tool" >/dev/null || packages+=("$tool"); done
 command -v ip >/dev/null || packages+=(iproute2)
 command -v mvn >/dev/null || packages+=(maven)
-((${#packages[@]} == 0)) ||
-  { apt-get update -q && apt-get install -q -y --no-install-recommends "${packages[@]}"; } </dev/null >/dev/null
+if ((${#packages[@]} > 0)); then
+  apt-get update -q </dev/null >/dev/null
+  apt-get install -q -y --no-install-recommends "${packages[@]}" </dev/null >/dev/null
+fi
 
 # Unpacks packages of a Debian release without installing them.
 debs() { # FOLDER RELEASE PACKAGE...
@@ -65,7 +70,7 @@ debs() { # FOLDER RELEASE PACKAGE...
 fetch() { # FOLDER
   debs "$1/debs" trixie docker.io docker-cli containerd docker-compose docker-buildx prometheus-alertmanager
   debs "$1/runtime" bookworm libc6 libgcc-s1 libstdc++6 libssl3 ca-certificates
-  debs "$1/base" bookworm libc6 libgcc-s1 libstdc++6 zlib1g libtinfo6 bash busybox-static grep libpcre2-8-0
+  debs "$1/base" bookworm libc6 libgcc-s1 libstdc++6 zlib1g libtinfo6 bash busybox-static
   mkdir -p "$1/base/etc" "$1/runtime/etc/ssl/certs" "$1/registry"
   cat "$1"/runtime/usr/share/ca-certificates/mozilla/*.crt >"$1/runtime/etc/ssl/certs/ca-certificates.crt"
   rm -rf "$1"/{base,runtime}/usr/share
@@ -217,34 +222,15 @@ for port in 3000 8080 8081 8082 8090 9090 9092 9093; do
   ((port == 3000)) || within bash -c "</dev/tcp/127.0.0.1/$port" || fail "nobody listens on port $port"
 done
 within ss -Hltn 2>/dev/null | awk '$4 !~ /^127\./ {print $4}' | grep . && fail "a port is open beyond loopback"
-
-load() { # LOG
-  compose --profile load run --rm -T load >"$folder/logs/$1" 2>&1
-}
-export LOAD_USERS=300 LOAD_EVENTS_PER_SECOND=100 LOAD_FOR=20s
-load quiet || { tail -n 30 "$folder/logs/quiet" >&2; fail "the load run does not agree"; }
-grep -q 'bridges were struck 0 times' "$folder/logs/quiet" || fail "a bridge went away by itself"
-say "a load run agrees:"
-sed -n '/^seed/,$p' "$folder/logs/quiet" | tail -n 9
-
-export LOAD_FOR=40s
-load killed &
-run=$!
-for _ in {1..600}; do ! grep -q '^ *10 s ' "$folder/logs/killed" || break; sleep 0.1; done
-kill -9 "$(of bridge-0 '{{.State.Pid}}')"
-wait "$run" || { tail -n 30 "$folder/logs/killed" >&2; fail "the load run in which a bridge was killed does not agree"; }
-grep -q 'bridges were struck 1 times' "$folder/logs/killed" || fail "nobody noticed that a bridge was killed"
-(($(of bridge-0 '{{.RestartCount}}') == 1)) || fail "the bridge was not started again"
-say "a load run in which a bridge was killed agrees:"
-sed -n '/^seed/,$p' "$folder/logs/killed" | tail -n 9
+written=$(compose exec -T kafka ls -A /opt/kafka/logs)
+[[ -z $written ]] || fail "Kafka logs to files, which count as its memory: $written"
 
 # What Prometheus answers, by its API.
 asked() { compose exec -T prometheus promtool query instant http://localhost:9090 "$1"; }
-[[ $(asked 'max_over_time(linxo_load_outcome{outcome="agrees"}[10m])') == *'=> 1 '* ]] ||
-  fail "Prometheus has not seen the verdict"
-firing() {
-  asked 'count by (alertname) (ALERTS{alertstate="firing"})' | sed -n 's/.*alertname="\([A-Za-z]*\)".*/\1/p' | sort | paste -sd' '
+alerts() { # SERIES
+  asked "count by (alertname) ($1)" | sed -n 's/.*alertname="\([A-Za-z]*\)".*/\1/p' | sort | paste -sd' '
 }
+firing() { alerts 'ALERTS{alertstate="firing"}'; }
 until_firing() { # ALERTS SECONDS
   local until=$((SECONDS + $2)) seen=
   while ((SECONDS < until)); do
@@ -254,8 +240,55 @@ until_firing() { # ALERTS SECONDS
   done
   fail "expected to fire: $1; fires: $seen"
 }
+# Over all of a stage, not only at its end.
+fired_since() { # START ALERTS
+  local seconds=$((SECONDS - $1)) seen
+  seen=$(alerts "max_over_time(ALERTS{alertstate=\"firing\"}[${seconds}s])")
+  [[ $seen == "$2" ]] || fail "expected to have fired within $seconds s: $2; fired: $seen"
+}
+
+# What may fire while nothing is known yet is over here, and not within any stage.
 until_firing "$CALM" 60
-say "nothing is wrong, and this fires: $CALM"
+calm=$SECONDS
+
+load() { # LOG
+  compose --profile load run --rm -T load >"$folder/logs/$1" 2>&1
+}
+quiet() { # LOG
+  load "$1" || { tail -n 30 "$folder/logs/$1" >&2; fail "the load run does not agree"; }
+  grep -q 'bridges were struck 0 times' "$folder/logs/$1" || fail "a bridge went away by itself"
+  sed -n '/^seed/,$p' "$folder/logs/$1" | tail -n 9
+}
+say "a load run as it comes:"
+quiet as-it-comes
+export LOAD_USERS=2000 LOAD_EVENTS_PER_SECOND=500
+say "a load run with $LOAD_USERS users and $LOAD_EVENTS_PER_SECOND events a second:"
+quiet more
+fired_since "$calm" "$CALM"
+
+export LOAD_USERS=500 LOAD_EVENTS_PER_SECOND=100 LOAD_FOR=40s
+load killed &
+run=$!
+for _ in {1..600}; do ! grep -Eq '^ *1[0-9] s ' "$folder/logs/killed" || break; sleep 0.1; done
+grep -Eq '^ *1[0-9] s ' "$folder/logs/killed" || {
+  tail -n 30 "$folder/logs/killed" >&2
+  fail "the load run in which a bridge is to be killed did not come to 10 s"
+}
+# 0 is said of a container that does not run, and kill would take it for this script and all it started
+pid=$(of bridge-0 '{{.State.Pid}}')
+((pid > 1)) || fail "bridge-0 does not run, so it cannot be killed"
+kill -9 "$pid"
+wait "$run" || { tail -n 30 "$folder/logs/killed" >&2; fail "the load run in which a bridge was killed does not agree"; }
+grep -q 'bridges were struck 1 times' "$folder/logs/killed" || fail "nobody noticed that a bridge was killed"
+(($(of bridge-0 '{{.RestartCount}}') == 1)) || fail "the bridge was not started again"
+say "a load run in which a bridge was killed agrees:"
+sed -n '/^seed/,$p' "$folder/logs/killed" | tail -n 9
+
+[[ $(asked 'max_over_time(linxo_load_outcome{outcome="agrees"}[10m])') == *'=> 1 '* ]] ||
+  fail "Prometheus has not seen the verdict"
+# the run went on for half a minute after the kill, so that what it might raise is seen
+fired_since "$calm" "$CALM"
+say "nothing was wrong for longer than a moment, and in $((SECONDS - calm)) s this fired: $CALM"
 before=$SECONDS
 compose stop bridge-1 >/dev/null 2>&1
 say "bridge-1 ended $((SECONDS - before)) s after SIGTERM, exit code $(of bridge-1 '{{.State.ExitCode}}')"
@@ -263,9 +296,12 @@ say "bridge-1 ended $((SECONDS - before)) s after SIGTERM, exit code $(of bridge
 until_firing "$CALM InstanceDown" 240
 compose exec -T alertmanager amtool --alertmanager.url=http://localhost:9093 alert query alertname=InstanceDown |
   grep -q InstanceDown || fail "Alertmanager was not told"
+fired_since "$before" "$CALM InstanceDown"
 say "InstanceDown fires $((SECONDS - before)) s after bridge-1 was stopped, and nothing else"
 compose start bridge-1 >/dev/null 2>&1
 until_firing "$CALM" 120
+# since the stop, as InstanceDown still fires while the bridge comes back, for some moments or for none
+fired_since "$before" "$CALM InstanceDown"
 say "and no longer, since it is back"
 
 before=$SECONDS

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use linxo_kafka_bridge::config::Config;
 use serde_json::Value;
@@ -116,7 +117,11 @@ fn what_the_file_sets_is_a_configuration_and_the_users_linxo_counts() {
         ("LINXO_BRIDGE__LINXO__API_URL", "https://api.example.org/v2.1"),
         ("LINXO_BRIDGE__LINXO__AUTH_URL", "https://auth.example.org"),
         ("LINXO_BRIDGE__LINXO__CLIENT_ID", "ours"),
+        ("LINXO_BRIDGE__POLLING__KEEP_ALIVE", "5m"),
     ];
+    let told = fs::read_to_string(cache::source("docs/compose.md")).unwrap();
+    assert!(real.iter().all(|(name, _)| told.contains(&format!("\n{name}="))));
+    assert!(told.contains("\nLINXO_BRIDGE__POLLING__KEEP_ALIVE=5m\n"));
     for settings in [&[][..], &real[..]] {
         let whole = resolved(settings);
         let mut instances = BTreeMap::new();
@@ -136,10 +141,43 @@ fn what_the_file_sets_is_a_configuration_and_the_users_linxo_counts() {
                 ("api.example.org", "ours")
             };
             assert_eq!(asked, wanted);
+            let pace = if settings.is_empty() { 30 } else { 300 };
+            assert_eq!(config.polling.keep_alive, Duration::from_secs(pace));
             instances.insert(name, (config.kafka.instance_id, config.admin.advertised_url));
         }
         assert_ne!(instances["bridge-0"], instances["bridge-1"]);
         assert_eq!(instances["bridge-1"].1.as_str(), "http://bridge-1:8080/");
+    }
+}
+
+#[test]
+fn grafana_keeps_the_data_source_that_its_panels_ask() {
+    let whole = resolved(&[]);
+    let given = &whole["services"]["grafana"]["environment"];
+    // else an installer removes it, and cannot write another
+    assert_eq!(given["GF_PLUGINS_PREINSTALL_DISABLED"], "true");
+    let left_out = given["GF_PLUGINS_DISABLE_PLUGINS"].as_str().unwrap();
+    let left_out: Vec<&str> = left_out.split(',').collect();
+    assert!(left_out.len() > 10 && left_out.iter().all(|name| !name.contains(' ')));
+    assert!(!left_out.contains(&"prometheus"));
+}
+
+#[test]
+fn kafka_logs_to_the_console_alone_and_can_load_what_it_unpacks() {
+    let whole = resolved(&[]);
+    let kafka = &whole["services"]["kafka"];
+    assert!(!kafka["environment"]["EXTRA_ARGS"].as_str().unwrap().contains("-loggc"));
+    let mounted = serde_json::json!([
+        {"source": "kafka-log", "target": "/mnt/shared/config/log4j2.yaml"}
+    ]);
+    assert_eq!(kafka["configs"], mounted);
+    let log = fs::read_to_string(whole["configs"]["kafka-log"]["file"].as_str().unwrap()).unwrap();
+    assert!(log.contains("Console:") && !log.contains("File"));
+    for name in ["kafka", "topic-browser"] {
+        let folders = whole["services"][name]["tmpfs"].as_array().unwrap();
+        let scratch =
+            folders.iter().map(|it| it.as_str().unwrap()).find(|it| it.starts_with("/tmp:"));
+        assert!(scratch.unwrap().split(',').any(|option| option == "exec"), "{name}");
     }
 }
 

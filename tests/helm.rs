@@ -112,6 +112,11 @@ impl Rendered {
         found.unwrap_or_else(|| panic!("no {kind} is named {name}"))
     }
 
+    /// The NetworkPolicy of all pods, which has the name of the release; the topics' Job has one of its own.
+    fn policy(&self) -> &Value {
+        self.named("NetworkPolicy", &self.only("StatefulSet")["metadata"]["name"])
+    }
+
     /// The pod that the StatefulSet makes, without what it is known by.
     fn pod(&self) -> &Value {
         &self.only("StatefulSet")["spec"]["template"]["spec"]
@@ -254,6 +259,8 @@ fn what_is_wrong_is_refused_with_the_value_that_is_wrong() {
         ("spread.hosts=Never", "spread/hosts"),
         ("image.digest=sha256:12", "image/digest"),
         // what no schema says
+        // a block that is taken away would be nothing to ask
+        ("topicsJob=null", "topicsJob"),
         ("config.linxo.client_id=bridge", "without secrets.clientSecret.name"),
         ("secrets.clientSecret.name=client", "without config.linxo.client_id"),
         ("config.kafka.properties.sasl\\.password=hunter2", "\"sasl.password_file\""),
@@ -331,7 +338,8 @@ fn the_bridge_takes_what_the_chart_configures() {
 
 #[test]
 fn a_pod_has_the_address_the_time_and_the_disk_that_its_configuration_asks_for() {
-    for rendered in [Rendered::default(), Rendered::full()] {
+    let hasty = Rendered::of(CHART, &["--set", "config.service.drain=1s"]);
+    for rendered in [Rendered::default(), Rendered::full(), hasty] {
         let folder = tempfile::tempdir().unwrap();
         let config = rendered.configuration(folder.path());
         let set = &rendered.only("StatefulSet")["spec"];
@@ -358,8 +366,18 @@ fn a_pod_has_the_address_the_time_and_the_disk_that_its_configuration_asks_for()
         }
 
         let grace = Duration::from_secs(pod["terminationGracePeriodSeconds"].as_u64().unwrap());
-        let asked = config.service.grace + config.service.drain;
-        assert!(grace >= asked && grace <= asked + Duration::from_secs(15), "{grace:?} {asked:?}");
+        let seconds = Duration::from_secs;
+        // to leave the group, to send traces, for calls under way
+        assert!(grace >= config.service.grace + seconds(2 + 2 + 10), "{grace:?}");
+        let asked = config.service.grace + config.service.drain.max(seconds(5)) + seconds(10);
+        assert!(grace >= asked && grace <= asked + seconds(1), "{grace:?} {asked:?}");
+
+        let probe = &pod["containers"][0]["startupProbe"];
+        let patience =
+            probe["periodSeconds"].as_u64().unwrap() * probe["failureThreshold"].as_u64().unwrap();
+        let journal = 2 * config.journal.max_bytes;
+        assert!(patience >= 300 && patience * (20 << 20) >= journal, "{patience} s for {journal}");
+        assert!(patience == 300 || (patience - 5) * (20 << 20) < journal, "{patience} s");
 
         let claim = &set["volumeClaimTemplates"][0];
         let mount = items(&pod["containers"][0]["volumeMounts"])
@@ -398,7 +416,7 @@ fn objects_find_the_instances_and_nothing_else() {
             assert!(!others.iter().any(|labels| selects(selector, labels)), "{selector}");
         }
 
-        let guarded = &rendered.only("NetworkPolicy")["spec"]["podSelector"]["matchLabels"];
+        let guarded = &rendered.policy()["spec"]["podSelector"]["matchLabels"];
         assert!(
             selects(guarded, instances) && others.iter().all(|labels| selects(guarded, labels))
         );
@@ -408,8 +426,7 @@ fn objects_find_the_instances_and_nothing_else() {
 #[test]
 fn the_bridge_may_go_to_every_port_that_its_configuration_names() {
     let ports = |rendered: &Rendered| -> BTreeSet<u64> {
-        let rules: Vec<_> =
-            items(&rendered.only("NetworkPolicy")["spec"]["egress"]).cloned().collect();
+        let rules: Vec<_> = items(&rendered.policy()["spec"]["egress"]).cloned().collect();
         items(&rules[2]["ports"]).map(|port| port["port"].as_u64().unwrap()).collect()
     };
     assert_eq!(ports(&Rendered::default()), BTreeSet::from([443, 9092]));
@@ -417,6 +434,36 @@ fn the_bridge_may_go_to_every_port_that_its_configuration_names() {
         ports(&Rendered::full()),
         BTreeSet::from([80, 3128, 4318, 8081, 8443, 9092, 9093, 9094])
     );
+}
+
+#[test]
+fn the_topics_job_may_go_to_new_ports_while_the_old_policy_stands() {
+    let rendered = Rendered::full();
+    let job = rendered.only("Job");
+    let own = rendered.named("NetworkPolicy", &job["metadata"]["name"]);
+    let pods = &own["spec"]["podSelector"]["matchLabels"];
+    assert!(selects(pods, &job["spec"]["template"]["metadata"]["labels"]));
+    let set = rendered.only("StatefulSet");
+    assert!(!selects(pods, &set["spec"]["template"]["metadata"]["labels"]));
+
+    let hook = |object: &Value, of: &str| {
+        text(&object["metadata"]["annotations"][format!("helm.sh/{of}")]).to_owned()
+    };
+    for of in ["hook", "hook-delete-policy"] {
+        assert_eq!(hook(own, of), hook(job, of));
+    }
+    let weight = |object| hook(object, "hook-weight").parse::<i32>().unwrap();
+    assert!(weight(own) < weight(job));
+
+    // name services and what the configuration names; the other pods are nothing to it
+    let rules = &rendered.policy()["spec"]["egress"];
+    assert_eq!(own["spec"]["egress"], serde_json::json!([rules[0], rules[2]]));
+    assert!(own["spec"]["ingress"].is_null());
+
+    assert_eq!(Rendered::default().all("NetworkPolicy").count(), 1);
+    let open = ["--set", "networkPolicy.enabled=false"];
+    let open = Rendered::of(CHART, &[&FULL[..], &open].concat());
+    assert_eq!((open.all("NetworkPolicy").count(), open.all("Job").count()), (0, 1));
 }
 
 #[test]

@@ -101,6 +101,27 @@ async fn a_broker_that_is_frozen_for_longer_than_a_transaction_costs_time_and_no
     assert_nothing_happened(&stage, bridge).await;
 }
 
+/// Nothing was under way when Kafka went, and what comes then is shown by the time it came.
+#[tokio::test]
+async fn an_answer_that_comes_in_an_outage_is_shown_to_wait() {
+    let settings = [("polling.keep_alive", "\"2s\"")];
+    let (stage, bridge) = subscribed("comes-in-an-outage", &settings).await;
+    stage.drained().await;
+    let oldest = "linxo_bridge_oldest_unpublished_timestamp_seconds";
+    assert_eq!(bridge.metric(oldest).await, 0.0);
+    stage.kafka.stop();
+    // a mark is due each 10 s
+    pause(12).await;
+    stage.simulator.push_events(&user(0), None, 3).unwrap();
+    let deadline = tokio::time::Instant::now() + support::PATIENCE;
+    while bridge.metric(oldest).await == 0.0 {
+        assert!(tokio::time::Instant::now() < deadline, "nothing is told:\n{}", bridge.log());
+        pause(1).await;
+    }
+    stage.kafka.restart().await;
+    assert_nothing_happened(&stage, bridge).await;
+}
+
 /// A change waits until Kafka has it. Its queue, new or old, must not die of that.
 #[tokio::test]
 async fn a_change_that_waits_for_kafka_has_its_queue_asked_meanwhile() {

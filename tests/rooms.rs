@@ -50,7 +50,7 @@ const KNOWS: &[(&str, &str)] = &[
     ),
     ("simulator", ""),
     ("oracle", "event kafka metrics record registry simulator"),
-    ("load", "config door ids kafka oracle record registry secret simulator topics stop"),
+    ("load", "config door ids kafka metrics oracle record registry secret simulator topics stop"),
     ("demo", "config credential ids kafka logging oracle record service simulator topics stop"),
     ("stop", ""),
     ("pulse", "ids"),
@@ -66,8 +66,8 @@ const KNOWS: &[(&str, &str)] = &[
 /// What the programs may know.
 const PROGRAMS: &[(&str, &str)] = &[
     ("linxo_bridge", "bulk check config credential demo journal kafka logging service stop topics"),
-    ("linxo_simulator", "simulator"),
-    ("linxo_load", "load"),
+    ("linxo_simulator", "config logging simulator"),
+    ("linxo_load", "config load logging"),
 ];
 
 /// Crates that only some rooms may name. `service` names one error type of `rdkafka`.

@@ -150,21 +150,21 @@ fn main() -> ExitCode {
             Ok(log) => in_runtime(serve(config, log)),
             Err(code) => code,
         },
-        Command::Check => in_runtime(check::run(config)),
-        Command::Topics(TopicsCommand::Create) => in_runtime(create_topics(config)),
-        Command::Topics(TopicsCommand::Describe) => in_runtime(describe_topics(config)),
+        Command::Check => in_runtime(or_stopped(check::run(config))),
+        Command::Topics(TopicsCommand::Create) => in_runtime(or_stopped(create_topics(config))),
+        Command::Topics(TopicsCommand::Describe) => in_runtime(or_stopped(describe_topics(config))),
         Command::Journal(JournalCommand::Inspect) => inspect_journal(&config),
         Command::Journal(JournalCommand::Drain) => match log(&config) {
-            Ok(_) => in_runtime(drain_journal(config)),
+            Ok(_) => in_runtime(or_stopped(drain_journal(config))),
             Err(code) => code,
         },
         Command::Subscriptions(SubscriptionsCommand::Import(options)) => {
             in_runtime(bulk::import(config, options))
         }
         Command::Subscriptions(SubscriptionsCommand::Export(options)) => {
-            in_runtime(bulk::export(config, options))
+            in_runtime(or_stopped(bulk::export(config, options)))
         }
-        Command::Healthcheck => in_runtime(check::healthcheck(config)),
+        Command::Healthcheck => in_runtime(or_stopped(check::healthcheck(config))),
         Command::Demo(_) | Command::Secrets(_) => ExitCode::SUCCESS,
     }
 }
@@ -183,6 +183,18 @@ fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
         }
         Err(error) => {
             eprintln!("the runtime cannot be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Ends at SIGTERM or SIGINT: the first process of a container dies of neither by itself.
+async fn or_stopped(work: impl Future<Output = ExitCode>) -> ExitCode {
+    tokio::select! {
+        biased;
+        code = work => code,
+        () = stop::requested() => {
+            eprintln!("stopped before the end");
             ExitCode::FAILURE
         }
     }

@@ -321,7 +321,8 @@ impl Journal {
 
     /// Shows how much is kept.
     pub fn show(&self, metrics: &Metrics) {
-        metrics.journal(self.bytes(), self.settings.max_bytes, self.rows());
+        let is_failing = self.shared.is_failing.load(Ordering::Acquire);
+        metrics.journal(self.bytes(), self.settings.max_bytes, self.rows(), is_failing);
     }
 
     fn bytes(&self) -> u64 {

@@ -21,7 +21,9 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TextEncoder,
 };
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::LoadError;
 use crate::oracle::{Outcome, Rule, Verdict};
@@ -29,6 +31,8 @@ use crate::simulator::Stats;
 
 /// How long a verdict is shown that nobody reads.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the answer with the verdict may take.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// The limits of a bridge's `commit_delay_seconds`, so that the two lie beside each other.
 const LAG: &[f64] = &[
     0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
@@ -102,7 +106,7 @@ impl Figures {
     pub(super) fn new() -> Result<Self, LoadError> {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).map_err(LoadError::Metrics)?;
+        registry.register(Box::new(crate::metrics::ProcessFigures::new().map_err(LoadError::Metrics)?)).map_err(LoadError::Metrics)?;
         let make = Maker(&registry);
         let figures = Self {
             users: make.gauge("users", "Users subscribed through the admin API.")?,
@@ -245,10 +249,11 @@ fn options(name: &str, help: &str) -> Opts {
     Opts::new(format!("linxo_load_{name}"), help)
 }
 
-/// `/metrics`, until dropped.
+/// `/metrics`, until the verdict was read.
 pub(super) struct Shown {
     figures: Arc<Figures>,
-    serving: tokio::task::JoinHandle<()>,
+    enough: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
 }
 
 impl Shown {
@@ -259,25 +264,25 @@ impl Shown {
         let at = listener.local_addr().map_err(listen)?;
         eprintln!("metrics at http://{at}/metrics");
         let router = Router::new().route("/metrics", get(show)).with_state(Arc::clone(figures));
+        let (enough, ended) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+            let until = async move { ended.await.unwrap_or_default() };
+            let served = axum::serve(listener, router).with_graceful_shutdown(until);
+            if let Err(error) = served.await {
                 eprintln!("the metrics are shown no longer: {error}");
             }
         });
-        Ok(Self { figures: Arc::clone(figures), serving })
+        Ok(Self { figures: Arc::clone(figures), enough, serving })
     }
 
-    /// Waits until somebody has read the verdict.
-    pub(super) async fn until_seen(&self) {
-        if tokio::time::timeout(PATIENCE, self.figures.seen.notified()).await.is_err() {
+    /// Waits until somebody has read the verdict, and has it to the end.
+    pub(super) async fn until_seen(self) {
+        if timeout(PATIENCE, self.figures.seen.notified()).await.is_err() {
             eprintln!("nobody read the verdict at /metrics within {PATIENCE:?}");
         }
-    }
-}
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        self.serving.abort();
+        drop(self.enough);
+        // who keeps a connection without a question is not waited for
+        drop(timeout(LAST_ANSWER, self.serving).await);
     }
 }
 

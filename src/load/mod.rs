@@ -35,6 +35,7 @@ use crate::door;
 use crate::ids::Timestamp;
 use crate::oracle::{Outcome, Verdict};
 use crate::simulator::{Ledger, Stats};
+use crate::stop;
 use dice::Dice;
 use drive::Script;
 use figures::{Figures, Phase, Shown};
@@ -79,6 +80,9 @@ pub(crate) enum LoadError {
         /// The body.
         text: String,
     },
+    /// SIGTERM or SIGINT, when there is no verdict yet.
+    #[error("interrupted before there was a verdict")]
+    Interrupted,
     /// A user could not be subscribed.
     #[error("user {user} was not subscribed in time: {why}")]
     NotSubscribed {
@@ -183,7 +187,7 @@ pub async fn run(options: RunOptions) -> ExitCode {
 
 /// Judges a ledger and topics as they are, without a run.
 pub async fn judge(options: JudgeOptions) -> ExitCode {
-    match judged(&options).await {
+    match unless_stopped(judged(&options)).await {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
@@ -237,7 +241,7 @@ async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<Exit
         Some(at) => Some(Shown::start(&figures, at).await?),
         None => None,
     };
-    let stage = Stage::set_up(&options, seed).await?;
+    let stage = unless_stopped(Stage::set_up(&options, seed)).await?;
     let before = stage.source.stats().await?;
     let made_before = before.made;
     figures.begin(before);
@@ -249,7 +253,7 @@ async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<Exit
         stage.source.put_user(&seeding::name(user), 2).await?;
     }
     figures.enter(Phase::Subscribing);
-    let seeded = seeding::subscribe(options.users, &stage.doors).await?;
+    let seeded = unless_stopped(seeding::subscribe(options.users, &stage.doors)).await?;
     figures.subscribed(seeded.users);
     eprintln!("{} users are subscribed, {:.0} a second", seeded.users, seeded.per_second);
 
@@ -272,11 +276,18 @@ async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<Exit
     let rules =
         |stats: &Stats, ledger: &Ledger| settle::rules(config, stats, ledger, &driven.faults);
     let drain = options.judging.drain;
-    let settled =
-        settle::settle(&stage.place, &stage.source, Some(&tail), drain, &figures, rules).await;
+    let settled = unless_stopped(settle::settle(
+        &stage.place,
+        &stage.source,
+        Some(&tail),
+        drain,
+        &figures,
+        rules,
+    ))
+    .await;
     if let Ok((verdict, _)) = &settled {
         figures.judged(verdict);
-        if let Some(shown) = &shown {
+        if let Some(shown) = shown {
             // the bridges go on meanwhile, so that their last numbers are read as well
             shown.until_seen().await;
         }
@@ -288,6 +299,17 @@ async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<Exit
     let judging = options.judging.clone();
     let told = Told { began, seed, options, seeded, made_before, driven, lag };
     tell(Some(&told), &verdict, &stats, &judging)
+}
+
+/// Work that a signal ends; while events are made a signal ends only that.
+async fn unless_stopped<T>(
+    work: impl Future<Output = Result<T, LoadError>>,
+) -> Result<T, LoadError> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = stop::requested() => Err(LoadError::Interrupted),
+    }
 }
 
 fn tell(

@@ -71,6 +71,8 @@ const CATALOGUE: &[(&str, &str, Labels)] = &[
 
 /// Beyond design.md 11: name, type, labels.
 const BEYOND: &[(&str, &str, Labels)] = &[
+    ("events_ahead_total", "counter", &[]),
+    ("journal_failing", "gauge", &[]),
     ("traces_total", "counter", &[("outcome", "exported dropped failed")]),
     ("kafka_queued_messages", "gauge", &[]),
     ("kafka_queued_bytes", "gauge", &[]),
@@ -228,7 +230,7 @@ fn a_happening_moves_its_own_series_and_no_other() {
     metrics.action_published(ActionLabel::ChallengeRequired);
     metrics.events_published(EventKind::Reconciliation, 3);
     metrics.event_lag(LagClass::Action, Duration::from_secs(3_000));
-    metrics.journal(1 << 20, 1 << 30, 12);
+    metrics.journal(1 << 20, 1 << 30, 12, true);
     metrics.partitions(3, 64);
     metrics.budget(500.0, 12.5);
     metrics.oldest_unpublished(Some(Timestamp(1_700_000_000_500)));
@@ -248,6 +250,7 @@ fn a_happening_moves_its_own_series_and_no_other() {
     assert_eq!(shown("event_lag_seconds_bucket{class=\"action\",le=\"1800\"}"), 0.0);
     assert_eq!(shown("event_lag_seconds_bucket{class=\"action\",le=\"3600\"}"), 1.0);
     assert_eq!(shown("journal_capacity_bytes"), 1_073_741_824.0);
+    assert_eq!(shown("journal_failing"), 1.0);
     assert_eq!(shown("partitions"), 64.0);
     assert_eq!(shown("request_budget_required_per_second"), 12.5);
     assert_eq!(shown("oldest_unpublished_timestamp_seconds"), 1_700_000_000.5);

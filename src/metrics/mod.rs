@@ -17,6 +17,8 @@ mod contract;
 mod family;
 mod kafka;
 mod labels;
+#[cfg(target_os = "linux")]
+mod process;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -32,6 +34,8 @@ pub use self::labels::{
     PollOutcome, QueueCondition, RebalanceKind, RegistryOutcome, Stage, TokenOutcome, TraceOutcome,
     TransactionOutcome,
 };
+#[cfg(target_os = "linux")]
+pub(crate) use self::process::ProcessFigures;
 use crate::ids::Timestamp;
 
 /// The content type of [`Metrics::text`].
@@ -74,6 +78,7 @@ pub struct Metrics {
     registry: Registry,
     censuses: Mutex<Censuses>,
     event_lag: Family<LagClass, Histogram>,
+    events_ahead: IntCounter,
     commit_delay: Histogram,
     stage_duration: Family<Stage, Histogram>,
     polls: Family<PollOutcome, IntCounter>,
@@ -93,6 +98,7 @@ pub struct Metrics {
     journal_bytes: Gauge,
     journal_capacity: Gauge,
     journal_answers: Gauge,
+    journal_failing: Gauge,
     journal_sync: Histogram,
     transactions: Family<TransactionOutcome, IntCounter>,
     transaction_records: Histogram,
@@ -122,37 +128,39 @@ impl Metrics {
         let registry = Registry::new();
         let make = Maker(&registry);
         #[cfg(target_os = "linux")]
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        registry.register(Box::new(ProcessFigures::new()?))?;
         make.facts("build_info", "Which build runs; always 1.", [("version", version), ("revision", revision)])?;
         Ok(Self {
             censuses: Mutex::default(),
             event_lag: make.histograms("event_lag_seconds", "Creation of an event at the source to its commit, events from queues only.", LAG)?,
+            events_ahead: make.counter("events_ahead_total", "Events that the source made, by its clock, after we had committed them; their lag counts as 0.")?,
             commit_delay: make.histogram("commit_delay_seconds", "An answer received to its commit.", COMMIT_DELAY)?,
-            stage_duration: make.histograms("stage_duration_seconds", "Time an answer spends in each stage between receipt and commit.", STAGE)?,
+            stage_duration: make.histograms("stage_duration_seconds", "Time of each stage: an answer on its way into the journal, a transaction that was committed. What waited or failed before is in commit_delay_seconds alone.", STAGE)?,
             polls: make.counters("polls_total", "Questions to queues, by what became of them.")?,
             poll_duration: make.histogram("poll_duration_seconds", "Time from sending a question to its whole answer.", POLL)?,
-            poll_schedule_delay: make.histogram("poll_schedule_delay_seconds", "How long after its due time a queue is asked.", SCHEDULE_DELAY)?,
-            poll_interval: make.histogram("poll_interval_seconds", "Time between two questions to one queue.", POLL_INTERVAL)?,
+            poll_schedule_delay: make.histogram("poll_schedule_delay_seconds", "How long after it was due a queue is asked.", SCHEDULE_DELAY)?,
+            poll_interval: make.histogram("poll_interval_seconds", "Time from the last answered question of a queue to the next question.", POLL_INTERVAL)?,
             queues: make.gauges("queues", "Queues owned, by what is being done with them.")?,
             queues_by_headroom: make.gauges("queues_by_headroom", "Live queues owned, by the time left until they would die.")?,
             oldest_poll: make.gauge("oldest_poll_timestamp_seconds", "When the live queue that was left alone longest was asked; 0 when none.")?,
-            queue_deaths: make.counters("queue_deaths_total", "Queues that Linxo no longer knew, by cause.")?,
+            queue_deaths: make.counters("queue_deaths_total", "Queues that Linxo no longer knew, by cause; counted when the queue is replaced.")?,
             gaps: make.counter_pairs("gaps_total", "Gaps published: spans in which events were or may have been lost.")?,
             events_received: make.counter("events_received_total", "Events found in answers, counted when the answer is published.")?,
             events_published: make.counters("events_published_total", "Records of events in committed transactions.")?,
             oldest_unpublished: make.gauge("oldest_unpublished_timestamp_seconds", "When the oldest answer not yet published was received; 0 when none.")?,
             action_events: make.counters("action_events_total", "Events published that ask the user to act, by what they ask.")?,
             dead_letters: make.counters("dead_letters_total", "Dead letters published, by reason.")?,
-            journal_bytes: make.gauge("journal_bytes", "Bytes the journal holds or has reserved.")?,
+            journal_bytes: make.gauge("journal_bytes", "Bytes of the answers in the journal that are not yet published.")?,
             journal_capacity: make.gauge("journal_capacity_bytes", "Bytes the journal may hold.")?,
             journal_answers: make.gauge("journal_answers", "Answers in the journal that are not yet published.")?,
+            journal_failing: make.gauge("journal_failing", "Whether the journal takes no answers, as its disk is full or fails: 1, else 0.")?,
             journal_sync: make.histogram("journal_sync_seconds", "Time to write and sync one group of answers.", JOURNAL_SYNC)?,
             transactions: make.counters("transactions_total", "Transactions, by how they ended.")?,
             transaction_records: make.histogram("transaction_records", "Records in one transaction.", TRANSACTION_RECORDS)?,
-            partitions_owned: make.gauge("partitions_owned", "Control partitions this instance owns.")?,
+            partitions_owned: make.gauge("partitions_owned", "Control partitions whose queues this instance asks.")?,
             partitions: make.gauge("partitions", "Control partitions there are.")?,
             rebalances: make.counters("rebalances_total", "Partitions granted, revoked or lost.")?,
-            takeover: make.histogram("takeover_seconds", "Grant of a partition to the first question to the last of its queues.", TAKEOVER)?,
+            takeover: make.histogram("takeover_seconds", "Grant of a partition to the first question to the last of its queues, answered or not.", TAKEOVER)?,
             token_requests: make.counters("token_requests_total", "Requests to the token endpoint, by what became of them.")?,
             users_blocked: make.gauge("users_blocked", "Users whose credential was refused.")?,
             registry_requests: make.counters("registry_requests_total", "Requests to the Schema Registry, by what became of them.")?,
@@ -208,6 +216,11 @@ impl Metrics {
         self.event_lag.at(class).observe(lag.as_secs_f64());
     }
 
+    /// `n` events were made after now, by the clock of the source.
+    pub fn events_ahead(&self, n: u64) {
+        self.events_ahead.inc_by(n);
+    }
+
     /// An answer was committed this long after it was received.
     pub fn commit_delay(&self, delay: Duration) {
         self.commit_delay.observe(delay.as_secs_f64());
@@ -223,11 +236,12 @@ impl Metrics {
         self.dead_letters.at(reason).inc();
     }
 
-    /// The journal holds `answers` in `bytes` of `capacity` bytes.
-    pub fn journal(&self, bytes: u64, capacity: u64, answers: u64) {
+    /// The journal holds `answers` in `bytes` of `capacity` bytes, and takes more unless it fails.
+    pub fn journal(&self, bytes: u64, capacity: u64, answers: u64, is_failing: bool) {
         self.journal_bytes.set(bytes as f64);
         self.journal_capacity.set(capacity as f64);
         self.journal_answers.set(answers as f64);
+        self.journal_failing.set(f64::from(u8::from(is_failing)));
     }
 
     /// A group of answers was written and synced.

@@ -35,7 +35,7 @@ impl Publishing {
         &mut self,
         interrupted: Interrupted,
         batch: &mut Vec<Row>,
-        feed: &Feed,
+        feed: &mut Feed,
         controls: &mut mpsc::Receiver<Control>,
         attempt: u32,
     ) -> Result<Option<Published>, PublisherError> {
@@ -81,7 +81,7 @@ impl Publishing {
         let last = batch.last().map_or(u64::MAX, |row| row.number);
         let tokens: HashMap<i32, u64> =
             self.holdings.iter().map(|(partition, owned)| (*partition, owned.token)).collect();
-        let found = self.reconnect(feed, controls, Some(last)).await?;
+        let found = self.reconnect(batch, feed, controls, Some(last)).await?;
         self.drop_lost();
         if found.number < self.last_number && !sabotage::is_off(Guard::Position) {
             // the states held here are ahead of the topics: only a new start can make them agree
@@ -111,20 +111,27 @@ impl Publishing {
         };
         outcome.changes.retain(|(partition, _), _| is_held(partition));
         let committed = Instant::now();
-        let steps = Steps { began: self.began, gathered: None, delivered: None, committed };
+        let steps = Steps {
+            began: self.began,
+            gathered: None,
+            delivered: None,
+            committed,
+            attempt: self.attempt,
+        };
         Ok(Some(self.take_in(outcome, batch, last, steps)))
     }
 
     /// Makes a producer and reads the position back, for as long as it takes.
     pub(super) async fn reconnect(
         &mut self,
-        feed: &Feed,
+        batch: &[Row],
+        feed: &mut Feed,
         controls: &mut mpsc::Receiver<Control>,
         last: Option<u64>,
     ) -> Result<Position, PublisherError> {
         let limits = &self.settings.pen.limits;
-        let (batch, largest) = (limits.batch(), limits.largest());
-        let config = self.settings.clients.producer(&self.settings.journal, batch, largest);
+        let (bytes, largest) = (limits.batch(), limits.largest());
+        let config = self.settings.clients.producer(&self.settings.journal, bytes, largest);
         let mut pause = FIRST_PAUSE;
         let mut attempt = 0_u32;
         loop {
@@ -143,6 +150,10 @@ impl Publishing {
             };
             if attempt == 1 || attempt.is_multiple_of(12) {
                 tracing::warn!(attempt, %error, "kafka is away, publishing waits");
+            }
+            // before the first time it is not known which rows are published
+            if self.found.is_some() {
+                self.show_oldest(batch, feed);
             }
             self.obey_for(pause, feed, controls).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

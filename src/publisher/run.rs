@@ -54,6 +54,8 @@ pub(super) struct Publishing {
     pub(super) began: Instant,
     /// The attempts before it, for traces.
     pub(super) failed: Vec<Failed>,
+    /// How many times the batch under way was tried.
+    pub(super) attempt: u32,
     pub(super) last_number: u64,
     /// The last row of the processes before this one; 0 when those cannot be foreseen.
     inherited: u64,
@@ -113,12 +115,13 @@ pub(super) async fn run(
         commit_took: Duration::ZERO,
         began: Instant::now(),
         failed: Vec::new(),
+        attempt: 0,
         last_number: 0,
         inherited: 0,
         adoptions: Vec::new(),
         looks: Vec::new(),
     };
-    let position = publishing.reconnect(&feed, &mut controls, None).await?;
+    let position = publishing.reconnect(&[], &mut feed, &mut controls, None).await?;
     publishing.last_number = position.number;
     let asked = position.mark.iter().flat_map(|mark| mark.asked());
     publishing.settings.pulse.resume(position.asked_until(), asked);
@@ -282,13 +285,27 @@ impl Publishing {
     async fn wait_until_sure(
         &mut self,
         batch: &[Row],
-        feed: &Feed,
+        feed: &mut Feed,
         controls: &mut mpsc::Receiver<Control>,
     ) {
         while !batch.iter().all(|row| self.may_publish(row)) {
             feed.hold_up(true);
+            self.show_oldest(batch, feed);
             self.obey_for(UNSURE, feed, controls).await;
         }
+    }
+
+    /// Shows since when the oldest answer waits: one of the batch or, when that has none, as a mark,
+    /// the next that is in the journal.
+    pub(super) fn show_oldest(&self, batch: &[Row], feed: &mut Feed) {
+        let mut oldest = batch.iter().find_map(Row::received_at);
+        if oldest.is_none()
+            && let Some(row) = feed.try_next()
+        {
+            oldest = row.received_at();
+            feed.put_back(row);
+        }
+        self.settings.metrics.oldest_unpublished(oldest);
     }
 
     /// Publishes the rows of `batch` and those that come meanwhile; ends when they are committed.
@@ -307,12 +324,13 @@ impl Publishing {
             self.mark_at = Instant::now() + MARK_INTERVAL;
             return Ok(());
         }
-        self.settings.metrics.oldest_unpublished(batch.iter().find_map(Row::received_at));
+        self.show_oldest(batch, feed);
         self.failed.clear();
         let mut pause = FIRST_PAUSE;
         let mut attempt = 0_u32;
         loop {
             attempt += 1;
+            self.attempt = attempt;
             self.wait_until_sure(batch, feed, controls).await;
             while let Ok(control) = controls.try_recv() {
                 self.obey(control, feed);
@@ -333,7 +351,7 @@ impl Publishing {
                 feed.published(published.0, published.1);
                 break;
             }
-            self.settings.metrics.oldest_unpublished(batch.iter().find_map(Row::received_at));
+            self.show_oldest(batch, feed);
             self.obey_for(pause, feed, controls).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -405,7 +423,7 @@ impl Publishing {
         let outcome = draft.into_outcome();
         self.commit_took = commit_took;
         let (gathered, delivered) = (Some(gathered), Some(delivered));
-        let steps = Steps { began, gathered, delivered, committed };
+        let steps = Steps { began, gathered, delivered, committed, attempt: self.attempt };
         Ok(self.take_in(outcome, batch, last_number, steps))
     }
 

@@ -4,6 +4,8 @@
 //!
 //! Knows nothing of: records.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::ids::Timestamp;
@@ -24,6 +26,8 @@ pub(super) struct Tally {
     /// When the answers were received.
     pub(super) received_at: Vec<(Option<Instant>, Timestamp)>,
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 impl Tally {
     pub(super) fn event(&mut self, kind: EventKind) {
@@ -46,6 +50,9 @@ impl Tally {
         for reason in &self.dead_letters {
             metrics.dead_letter(*reason);
         }
+        // by clocks that agree to a second, as times at the source have no parts of one
+        let ahead = self.created_at.iter().filter(|(_, at)| at.since(now) > SECOND);
+        metrics.events_ahead(ahead.count() as u64);
         for (class, created_at) in &self.created_at {
             metrics.event_lag(*class, now.since(*created_at));
         }

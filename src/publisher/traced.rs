@@ -23,6 +23,8 @@ pub(super) struct Steps {
     pub(super) gathered: Option<Instant>,
     pub(super) delivered: Option<Instant>,
     pub(super) committed: Instant,
+    /// How many times it was tried, this one included.
+    pub(super) attempt: u32,
 }
 
 /// Remembers an attempt that was not committed.
@@ -51,7 +53,7 @@ pub(super) fn tell(
             continue;
         }
         let carried = transaction.get_or_insert_with(|| {
-            let Steps { began, gathered, delivered, committed } = steps;
+            let Steps { began, gathered, delivered, committed, attempt } = steps;
             let failed = failed.to_vec();
             Arc::new(Transaction {
                 rows: batch.len(),
@@ -59,6 +61,7 @@ pub(super) fn tell(
                 gathered,
                 delivered,
                 committed,
+                attempt,
                 failed,
             })
         });

@@ -260,7 +260,13 @@ async fn start(
     let keys = Arc::new(setting.keys);
     let room = room(config);
     let settings = journal_settings(config, &room);
-    let (journal, feed) = Journal::open(folder, Arc::clone(&keys), settings, Arc::clone(metrics))?;
+    // the whole file is read: minutes, for one of many gigabytes, in which calls and signals are answered
+    let opening = {
+        let (keys, metrics) = (Arc::clone(&keys), Arc::clone(metrics));
+        tokio::task::spawn_blocking(move || Journal::open(folder, keys, settings, metrics))
+    };
+    let ended = |error| ServiceError::Thread(std::io::Error::other(error));
+    let (journal, feed) = opening.await.map_err(ended)??;
     let (found, position) = oneshot::channel();
     let publisher = publisher::start(
         PublisherSettings {

@@ -71,6 +71,8 @@ pub struct Transaction {
     pub delivered: Option<Instant>,
     /// When it was known to be committed.
     pub committed: Instant,
+    /// How many times it was tried, this one included.
+    pub attempt: u32,
     /// The attempts before it, the first few.
     pub failed: Vec<Failed>,
 }

@@ -60,7 +60,7 @@ pub(super) fn spans(trace: &Trace, now: Now) -> Vec<SpanData> {
         KeyValue::new("generation", i64::from(trace.generation)),
         KeyValue::new("events", whole(trace.events)),
         KeyValue::new("late", trace.is_late),
-        KeyValue::new("attempt", whole(transaction.failed.len() as u64 + 1)),
+        KeyValue::new("attempt", i64::from(transaction.attempt)),
     ];
     answer.events = events(transaction.failed.iter().map(|failed| told(failed, now)).collect());
     let mut ask = making.part("ask", asked, received);
@@ -164,6 +164,7 @@ pub(super) mod tests {
             gathered: Some(ago(10)),
             delivered: Some(ago(8)),
             committed: ago(5),
+            attempt: 1,
             failed: Vec::new(),
         };
         Trace {
@@ -249,6 +250,8 @@ pub(super) mod tests {
         tokio::time::advance(Duration::from_secs(60)).await;
         let mut told = trace(1);
         let mut transaction = Transaction::clone(&told.transaction);
+        // more than are told one by one
+        transaction.attempt = 12;
         transaction.failed = vec![Failed {
             at: told.transaction.began,
             outcome: TransactionOutcome::Unknown,
@@ -259,6 +262,6 @@ pub(super) mod tests {
         let event = &spans[0].events[0];
         assert_eq!(event.name, "transaction was not committed");
         assert_eq!(event.attributes[0], KeyValue::new("outcome", "unknown"));
-        assert!(spans[0].attributes.contains(&KeyValue::new("attempt", 2)));
+        assert!(spans[0].attributes.contains(&KeyValue::new("attempt", 12)));
     }
 }

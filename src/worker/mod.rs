@@ -24,7 +24,7 @@ mod queue;
 mod step;
 mod telling;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub use queue::Loaded;
 use crate::budget::{Required, Slot};
 use crate::ids::{Timestamp, UserId};
 use crate::journal::Stock;
-use crate::metrics::Census;
+use crate::metrics::{Census, QueueCondition};
 use crate::schedule::{Class, Pace, Ready, Wheel};
 use queue::{Doing, Next, Queue};
 use step::{Came, Done, Step};
@@ -59,6 +59,13 @@ const LONGEST_CENSUS: Duration = Duration::from_secs(10);
 
 type Turn = Pin<Box<dyn Future<Output = (Class, Option<Slot>)> + Send>>;
 type Performing = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// A partition that was granted, until each of its queues was asked.
+struct Takeover {
+    granted_at: Instant,
+    /// Where the queues are that were not.
+    unasked: HashSet<u32>,
+}
 
 /// What drains the queues of one owned partition.
 pub struct Worker {
@@ -78,8 +85,8 @@ pub struct Worker {
     /// Users as the topics have them under a new grant, whose queues had something under way then.
     reloads: HashMap<u32, Loaded>,
     commands: mpsc::Receiver<Command>,
-    /// When this partition was granted and how many of its queues were not asked since.
-    takeover: Option<(Instant, u64)>,
+    /// None when every queue that was taken over was asked.
+    takeover: Option<Takeover>,
     due: Vec<u32>,
     order: Order,
     /// Whether asking did not hurry at the last count.
@@ -123,7 +130,7 @@ impl Worker {
             waiting: HashMap::new(),
             reloads: HashMap::new(),
             commands,
-            takeover: Some((granted_at, 0)),
+            takeover: Some(Takeover { granted_at, unasked: HashSet::new() }),
             due: Vec::new(),
             order: Order::Work,
             was_behind: false,
@@ -153,10 +160,10 @@ impl Worker {
             }
             _ => Duration::ZERO,
         };
-        if let Some((_, unasked)) = &mut self.takeover {
-            *unasked += 1;
-        }
         let index = self.insert(queue);
+        if let Some(takeover) = &mut self.takeover {
+            takeover.unasked.insert(index);
+        }
         self.arm(index, Instant::now() + pause);
     }
 
@@ -299,10 +306,13 @@ impl Worker {
         let Some(queue) = self.queues.get_mut(index as usize).and_then(Option::as_mut) else {
             return;
         };
-        let interval = queue.asked.map(|asked| now - asked);
-        self.outside.metrics.poll_scheduled(now.saturating_duration_since(queue.due), interval);
         queue.doing = Doing::Busy;
         let step = queue.step(class, self.partition);
+        // a user whose credential is refused has no queue that is asked in turn
+        if matches!(step, Step::Ask(_)) && queue.condition() != QueueCondition::Blocked {
+            let interval = queue.asked.map(|asked| now - asked);
+            self.outside.metrics.poll_scheduled(now.saturating_duration_since(queue.due), interval);
+        }
         self.perform(index, step, Some(slot));
     }
 
@@ -319,6 +329,7 @@ impl Worker {
         let Some(mut queue) = self.queues.get_mut(index as usize).and_then(Option::take) else {
             // it was dismissed meanwhile
             self.vacant.push(index);
+            self.takeover_is_nearer(index);
             if let Some(reply) = done.reply {
                 reply.send();
             }
@@ -359,10 +370,7 @@ impl Worker {
                 self.arm(index, due);
             }
         }
-        if let Some((_, unasked)) = &mut self.takeover {
-            *unasked = unasked.saturating_sub(1);
-            self.note_takeover();
-        }
+        self.takeover_is_nearer(index);
         // only now, so that who is told finds the change made
         if let Some(reply) = done.reply {
             reply.send();
@@ -390,10 +398,17 @@ impl Worker {
         index
     }
 
+    /// The queue at `index` was asked, or whatever else was due.
+    fn takeover_is_nearer(&mut self, index: u32) {
+        if let Some(takeover) = &mut self.takeover {
+            takeover.unasked.remove(&index);
+            self.note_takeover();
+        }
+    }
+
     fn note_takeover(&mut self) {
-        if let Some((granted_at, 0)) = self.takeover {
-            self.outside.metrics.takeover(granted_at.elapsed());
-            self.takeover = None;
+        if let Some(takeover) = self.takeover.take_if(|takeover| takeover.unasked.is_empty()) {
+            self.outside.metrics.takeover(takeover.granted_at.elapsed());
         }
     }
 

@@ -60,7 +60,7 @@ pub(crate) async fn draw(folder: &Path, seconds: u64) {
     }
     run.args(["--users", "500", "--events-per-second", "50", "--seed", "20261129"]);
     let lasts = seconds + OUTAGE.as_secs() + DRAWING;
-    run.args(["--for", &format!("{lasts}s"), "--metrics", &metrics]);
+    run.args(["--for", &format!("{lasts}s"), "--drain", "6m", "--metrics", &metrics]);
     run.arg("--faults").arg(&schedule);
     let mut run =
         run.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();

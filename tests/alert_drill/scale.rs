@@ -4,7 +4,7 @@
 pub(crate) const SIXTH: u64 = 6;
 
 /// Limits in seconds that stand in expressions, and not as durations.
-const LIMITS: &[&str] = &["> 600", "> 180", "> 420", "- time() > 30"];
+const LIMITS: &[&str] = &["> 600", "< 600", "> 180", "> 420", "- time() > 30"];
 
 /// `alerts.yml` with every duration, and every limit that is a time, divided.
 pub(crate) fn rules(text: &str) -> String {
@@ -17,6 +17,8 @@ pub(crate) fn rules(text: &str) -> String {
         } else if !line.trim_start().starts_with('#') && !line.contains("{{") {
             line = divided(&line, "[", "]");
             line = divided(&line, "offset ", ")");
+            // a sixth of five minutes is just below the lowest band
+            line = line.replace("lt_1m|lt_3m|lt_5m", "lt_1m");
             for limit in LIMITS {
                 if let Some((before, after)) = line.split_once(limit) {
                     let (words, seconds) = limit.rsplit_once(' ').unwrap();

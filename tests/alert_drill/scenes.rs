@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::scale::SIXTH;
 use crate::watch::Watch;
-use crate::world::World;
+use crate::world::{LIFE, World};
 
 const LOOK: Duration = Duration::from_millis(500);
 /// How long an alert may take to fire, and to end when all is well again: those of 10 min that fire on for 25 take longest.
@@ -163,6 +163,23 @@ fn scenes() -> Vec<Scene> {
                 async {
                     let expiry = Expiry { share: 0.33, ..Expiry::default() };
                     world.stage.simulator.expire(&expiry).unwrap();
+                }
+                .boxed_local()
+            },
+            mend: nothing,
+        },
+        Scene {
+            name: "Linxo is away for longer than a queue lives, and comes back",
+            expected: &["SourceFailing", "QueueExpired"],
+            follows: &["QueueNearExpiry"],
+            break_it: |world| {
+                async {
+                    inflict(
+                        world,
+                        Order::always(Fault::ServerError { status: 503 }).on(RequestKind::Ask),
+                    );
+                    sleep(LIFE + Duration::from_secs(20)).await;
+                    world.stage.simulator.heal();
                 }
                 .boxed_local()
             },

@@ -11,6 +11,9 @@ use crate::support::{Bridge, Kafka, PATIENCE, Stage, free_ports, path_of};
 const CLIENTS: usize = 40;
 const PASSWORDS: usize = 20;
 
+/// How long a queue lives here that nobody asks.
+pub(crate) const LIFE: Duration = Duration::from_secs(150);
+
 /// Everything that is watched.
 pub(crate) struct World {
     pub(crate) kafka: &'static Kafka,
@@ -26,7 +29,7 @@ impl World {
     pub(crate) async fn bare(is_scaled: bool) -> Self {
         let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
         let options = Options {
-            queue_lifetime: Duration::from_secs(if is_scaled { 150 } else { 900 }),
+            queue_lifetime: if is_scaled { LIFE } else { Duration::from_secs(900) },
             token_lifetime: Duration::from_secs(100),
             ..Options::default()
         };

@@ -9,6 +9,10 @@ told=$(kafka kafka.docker.KafkaDockerWrapper setup --default-configs-dir /etc/ka
   --mounted-configs-dir /mnt/shared/config --final-configs-dir /opt/kafka/config 2>&1) || {
   [[ $told == *"already formatted"* ]] || { echo "$told"; exit 1; }
 }
-# shellcheck disable=SC2086 # several options in one variable
-kafka ${KAFKA_HEAP_OPTS:-} -Xlog:gc:file=/opt/kafka/logs/kafkaServer-gc.log \
+# As kafka-server-start.sh: without a word on it, garbage collection is logged to a file.
+collection=
+[[ " ${EXTRA_ARGS--name kafkaServer -loggc} " != *" -loggc "* ]] ||
+  collection=-Xlog:gc:file=/opt/kafka/logs/kafkaServer-gc.log
+# shellcheck disable=SC2086 # several options in one variable, or none
+kafka ${KAFKA_HEAP_OPTS:-} $collection \
   -Dlog4j2.configurationFile=/opt/kafka/config/log4j2.yaml kafka.Kafka /opt/kafka/config/server.properties

@@ -40,7 +40,7 @@ COPY jre /opt/java
 COPY registry /deployments
 USER 1001
 WORKDIR /deployments
-CMD ["/opt/java/bin/java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar", "quarkus-run.jar"]
+CMD ["/opt/java/bin/java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar", "quarkus-run.jar"]
 
 FROM base AS prometheus
 RUN mkdir -p /prometheus && chown 65534:65534 /prometheus

@@ -69,11 +69,21 @@
 {{- mul (regexFind "^[0-9]+" . | atoi) (get $units (regexFind "[a-zA-Z]+" . | trimSuffix "B") | default 1) -}}
 {{- end }}
 
-{{/* A stop takes service.grace, within it or after it partitions take service.drain; the rest is for leaving the group. */}}
+{{/* A stop takes service.grace, and after it 2 s to leave the group, 2 s to send traces and 10 s for calls under way, whatever
+service.drain is: so never less than 15 s more. */}}
 {{- define "bridge.stopSeconds" -}}
 {{- $service := .Values.config.service -}}
-{{- $wanted := add (include "bridge.milliseconds" $service.grace) (include "bridge.milliseconds" $service.drain) -}}
+{{- $drain := max 5000 (include "bridge.milliseconds" $service.drain) -}}
+{{- $wanted := add (include "bridge.milliseconds" $service.grace) $drain -}}
 {{- add (div (add $wanted 999) 1000) 10 -}}
+{{- end }}
+
+{{/* How often the startup probe asks, every 5 s. The whole journal is read at start, which on disk may be twice
+config.journal.max_bytes: at 20 MiB a second that is 100 MiB from one question to the next. Never less than five minutes. */}}
+{{- define "bridge.startupQuestions" -}}
+{{- $journal := mul 2 (include "bridge.bytes" .Values.config.journal.max_bytes) -}}
+{{- $each := 104857600 -}}
+{{- max 60 (div (add $journal (sub $each 1)) $each) -}}
 {{- end }}
 
 {{/* Refuses what does not go together: all of it at once, each with what to do. */}}

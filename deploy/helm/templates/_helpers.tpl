@@ -113,6 +113,23 @@ containers:
 volumes: {{- include "bridge.volumes" . | nindent 2 }}
 {{- end }}
 
+{{/* Rules of a NetworkPolicy: to name services, and to what the configuration names. */}}
+{{- define "bridge.nameServices" -}}
+- ports:
+    - { protocol: UDP, port: 53 }
+    - { protocol: TCP, port: 53 }
+{{- end }}
+
+{{- define "bridge.destinations" -}}
+- ports:
+    {{- range include "bridge.destinationPorts" . | fromJsonArray }}
+    - { protocol: TCP, port: {{ int64 . }} }
+    {{- end }}
+  {{- with .Values.networkPolicy.destinations }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
 {{/* A text whose links to the runbook go where the values say. */}}
 {{- define "bridge.linked" -}}
 {{- $there := .root.Values.monitoring.runbookUrl | default "https://runbook.example/linxo-bridge" -}}
