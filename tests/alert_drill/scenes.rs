@@ -90,9 +90,9 @@ fn scenes() -> Vec<Scene> {
         },
         Scene {
             name: "the token endpoint answers 503",
-            expected: &["TokenEndpointAway"],
             // whose token has ended is not asked
-            follows: &["QueueNearExpiry", "TokenRefreshFailing"],
+            expected: &["TokenEndpointAway", "QueueNearExpiry"],
+            follows: &["TokenRefreshFailing"],
             break_it: |world| {
                 async {
                     inflict(
