@@ -390,7 +390,8 @@ const METRICS: &str = "event_lag_seconds commit_delay_seconds stage_duration_sec
     action_events_total dead_letters_total journal_bytes journal_capacity_bytes journal_answers \
     journal_sync_seconds transactions_total transaction_records partitions_owned partitions \
     rebalances_total takeover_seconds token_requests_total users_blocked registry_requests_total \
-    request_budget_per_second request_budget_required_per_second build_info traces_total kafka_queued_messages \
+    request_budget_per_second request_budget_required_per_second build_info events_ahead_total \
+    journal_failing traces_total kafka_queued_messages \
     kafka_queued_bytes kafka_round_trip_seconds kafka_connections kafka_requests_total \
     kafka_sent_bytes_total kafka_connects_total kafka_disconnects_total kafka_request_errors_total \
     kafka_request_retries_total kafka_request_timeouts_total";
