@@ -1,8 +1,6 @@
 //! Whether the histograms of asking measure what they say: questions to queues that live, and each queue of a partition
 //! once.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
-
 mod support;
 
 use std::time::Duration;
