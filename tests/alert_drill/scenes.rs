@@ -92,7 +92,7 @@ fn scenes() -> Vec<Scene> {
             name: "the token endpoint answers 503",
             // whose token has ended is not asked
             expected: &["TokenEndpointAway", "QueueNearExpiry"],
-            follows: &["TokenRefreshFailing"],
+            follows: &["SourceFailing", "TokenRefreshFailing"],
             break_it: |world| {
                 async {
                     inflict(
