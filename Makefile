@@ -15,7 +15,7 @@ test: ## Every test, those on real Kafka and a real Schema Registry too
 	@scripts/setup.sh
 	cargo test --locked
 
-# As root on Debian; a few minutes. What it looks at: docs/compose.md.
+# As root on Debian; a few minutes, with COMPILE=1 ten more, for our image from its sources. What it looks at: docs/compose.md.
 compose-test: ## docker-compose.yml started for real, with stand-ins for images that cannot be fetched
 	@scripts/setup.sh
 	scripts/compose-test.sh
