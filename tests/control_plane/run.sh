@@ -177,8 +177,13 @@ seen "helm install --wait: 3 of 3 ready after $((($(date +%s%N) - begun) / 10000
   fail "hosts are shared: $(kubectl get pods -o wide)"
 seen "each on a host and in a zone of its own"
 [[ $(kubectl get pvc -o jsonpath='{.items[*].status.phase}') == "Bound Bound Bound" ]] || fail "$(kubectl get pvc)"
-found=$(kubectl get endpointslices -l kubernetes.io/service-name=linxo-bridge-headless -o jsonpath='{.items[*].endpoints[*].hostname}' |
-  tr ' ' '\n' | sort | xargs)
+# the controller follows the pods, at its own pace
+for _ in {1..50}; do
+  found=$(kubectl get endpointslices -l kubernetes.io/service-name=linxo-bridge-headless -o jsonpath='{.items[*].endpoints[*].hostname}' |
+    tr ' ' '\n' | sort | xargs)
+  [[ $found != "linxo-bridge-0 linxo-bridge-1 linxo-bridge-2" ]] || break
+  sleep 0.2
+done
 [[ $found == "linxo-bridge-0 linxo-bridge-1 linxo-bridge-2" ]] || fail "the headless service knows: $found"
 seen "each with a disk, and known by its name to the headless service"
 [[ $(kubectl get prometheusrule linxo-bridge -o jsonpath='{.spec.groups[*].rules[*].annotations.summary}') == *'{{ $'* ]] ||
