@@ -5,7 +5,7 @@
 //!
 //! Knows nothing of: what the group decided before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{AtWork, Fleet};
 use crate::gap::{Cause, Certainty};
 use crate::ids::{GapId, Timestamp};
-use crate::journal::{Change, Journal, Lost, RowOf};
+use crate::journal::{Change, Damage, Journal, Lost, RowOf};
 use crate::publisher::Control;
 use crate::queue_state::QueueState;
 use crate::record::{Decoder, RecordError};
@@ -34,6 +34,16 @@ pub(super) struct Adopted {
     granted: Instant,
     token: u64,
     loaded: LoadedPartition,
+    /// Whether its users were told of the damage.
+    is_told: bool,
+}
+
+/// Rows of our journal are lost, and nobody knows whose they were: until the users of every partition
+/// were told, or for `journal.grace`, as some come only when whoever had them is given up.
+pub(super) struct Untold {
+    damage: Damage,
+    told: BTreeSet<i32>,
+    until: Instant,
 }
 
 /// Partitions on their way from the topics to their workers.
@@ -120,10 +130,12 @@ impl Fleet {
     /// journal still had of them is published: only then is it known where each queue stands.
     async fn adopt(&mut self, loading: Loading) {
         let tokens: BTreeMap<i32, u64> = loading.partitions.into_iter().collect();
-        if let Some(damage) = self.outside.journal.damage() {
-            self.damage = Some(damage);
+        if let Some(damage) = self.outside.journal.damage()
+            && self.untold.as_ref().is_none_or(|untold| untold.damage != damage)
+        {
+            let until = Instant::now() + self.grace;
+            self.untold = Some(Untold { damage, told: BTreeSet::new(), until });
         }
-        let damage = self.damage.clone();
         let keep_alive = self.outside.pace.keep_alive;
         let granted = loading.granted;
         for loaded in loading.loaded {
@@ -153,7 +165,8 @@ impl Fleet {
                 self.absent.wait_for(partition, loaded.owing);
                 continue;
             }
-            let damage = damage.clone();
+            let untold = self.untold.as_ref().filter(|untold| !untold.told.contains(&partition));
+            let damage = untold.map(|untold| untold.damage.clone());
             let (journal, publisher) = (self.outside.journal.clone(), self.publisher.clone());
             self.adopting.spawn(async move {
                 let Ok(mut changed) = is_held.await else {
@@ -167,20 +180,24 @@ impl Fleet {
                         user.state = state;
                     }
                 }
+                let is_told = damage.is_some();
                 if let Some(damage) = damage {
                     // a gap begins at the last answered question, which may lie an interval before
                     let known = damage.since.or(loaded.published_until).unwrap_or_default();
                     let from = known.before(keep_alive);
                     tell_of_damage(&journal, &loaded, from).await;
                 }
-                Some(Adopted { granted, token, loaded })
+                Some(Adopted { granted, token, loaded, is_told })
             });
         }
     }
 
     pub(super) fn set_to_work(&mut self, adopted: Adopted) {
-        let Adopted { granted: granted_at, token, loaded } = adopted;
+        let Adopted { granted: granted_at, token, loaded, is_told } = adopted;
         let partition = loaded.partition;
+        if is_told && let Some(untold) = &mut self.untold {
+            untold.told.insert(partition);
+        }
         if !self.directory.shared.ownership.is_owned(partition, token)
             || self.revoked.get(&partition) == Some(&token)
         {
@@ -207,14 +224,23 @@ impl Fleet {
         if !self.adopting.is_empty() || !self.loading.is_empty() || !is_sure {
             return;
         }
-        if self.damage.take().is_some() {
-            self.outside.journal.damage_is_told();
-        }
+        self.forget_damage();
         self.share_budget();
         self.show();
         self.directory.shared.progress.is_done();
         if let Some(users) = self.users_loaded.take() {
             tracing::info!(partitions = self.workers.len(), users, "partitions loaded");
+        }
+    }
+
+    /// Nobody is left who has to be told of the damage.
+    pub(super) fn forget_damage(&mut self) {
+        let all = usize::try_from(self.partitions).unwrap_or_default();
+        let is_busy = !self.adopting.is_empty() || !self.loading.is_empty();
+        let is_over =
+            |untold: &mut Untold| untold.told.len() >= all || Instant::now() >= untold.until;
+        if !is_busy && self.untold.take_if(is_over).is_some() {
+            self.outside.journal.damage_is_told();
         }
     }
 }

@@ -20,7 +20,6 @@ use super::absent::{Absent, GivenUp};
 use super::directory::Directory;
 use crate::assignment::Decision;
 use crate::config::Config;
-use crate::journal::Damage;
 use crate::kafka::Clients;
 use crate::metrics::RebalanceKind;
 use crate::publisher::Control;
@@ -28,7 +27,7 @@ use crate::record::{Decoder, Topics};
 use crate::registry::Registry;
 use crate::sabotage::{self, Guard};
 use crate::worker::{Command, Order, Outside};
-use loading::{Adopted, FIRST_LOAD, Loading};
+use loading::{Adopted, FIRST_LOAD, Loading, Untold};
 
 const SHOW: Duration = Duration::from_secs(1);
 
@@ -48,8 +47,10 @@ pub(super) struct Fleet {
     /// Partitions whose rows of before are being published, so that their states are known.
     adopting: JoinSet<Option<Adopted>>,
     drain: Duration,
-    /// Why rows of our journal were lost, until the users have been told.
-    damage: Option<Damage>,
+    /// `journal.grace`.
+    grace: Duration,
+    /// Rows of our journal that were lost, until the users have been told.
+    untold: Option<Untold>,
     /// Workers that finish what is under way, each followed by the word to whoever waits for it.
     ending: JoinSet<()>,
     /// Partitions that are being let go of: none is read again before it is.
@@ -100,7 +101,8 @@ impl Fleet {
             loading: JoinSet::new(),
             adopting: JoinSet::new(),
             drain: config.service.drain,
-            damage: None,
+            grace: config.journal.grace,
+            untold: None,
             ending: JoinSet::new(),
             leaving: HashMap::new(),
             revoked: HashMap::new(),
@@ -138,6 +140,7 @@ impl Fleet {
                 _ = show.tick() => {
                     self.show();
                     self.look_after_absent();
+                    self.forget_damage();
                 }
             }
         }
