@@ -75,3 +75,51 @@ async fn one_of_two_with_copies_of_a_journal_ends_and_nothing_is_twice_or_lost_i
     oracle::assert_nothing_twice_or_invented(&events, &ledger);
     assert!(last.stop().await.success());
 }
+
+/// Whose rows are lost nobody knows, so everybody is told: those too whose partitions are granted only when the session of
+/// whoever had them has ended.
+#[tokio::test]
+async fn a_damaged_journal_is_told_to_those_whose_partitions_come_later() {
+    let mut stage = Stage::new("late-partitions").await;
+    let first = stage.bridge().await;
+    let journal = stage.folder.path().join("journal-1");
+    stage.set("journal.directory", &format!("{journal:?}"));
+    stage.set("kafka.instance_id", "\"bridge-1\"");
+    let second = stage.bridge().await;
+    let users: Vec<String> = (0..12).map(|number| format!("user-{number}")).collect();
+    let make = |stage: &Stage| {
+        for user in &users {
+            stage.simulator.push_events(user, None, 1).unwrap();
+        }
+    };
+    let deadline = Instant::now() + support::PATIENCE;
+    for bridge in [&first, &second] {
+        while bridge.metric("linxo_bridge_partitions_owned").await != 2.0 {
+            assert!(Instant::now() < deadline, "partitions are not shared:\n{}", bridge.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    for user in &users {
+        second.put(user).await;
+    }
+    make(&stage);
+    stage.drained().await;
+    let older = stage.folder.path().join("older");
+    copy(&journal, &older);
+    make(&stage);
+    stage.drained().await;
+    second.kill().await;
+    first.kill().await;
+    std::fs::remove_dir_all(&journal).unwrap();
+    copy(&older, &journal);
+    let last = stage.bridge().await;
+    let log = last.log();
+    assert!(log.contains("the journal is older than what was published from it"), "{log}");
+    let gaps = stage
+        .until("linxo.gaps", |gaps| {
+            users.iter().all(|user| gaps.iter().any(|gap| gap.value["user_id"] == **user))
+        })
+        .await;
+    assert!(gaps.iter().all(|gap| gap.value["cause"] == "INSTANCE_LOST"), "{gaps:?}");
+    assert!(last.stop().await.success());
+}
