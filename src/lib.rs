@@ -78,6 +78,9 @@ pub mod load;
 /// Everything in one process, for a person to see.
 pub mod demo;
 
+/// What is behind an error.
+pub mod causes;
+
 /// That somebody asks the process to end.
 pub mod stop;
 

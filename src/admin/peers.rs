@@ -8,7 +8,6 @@
 //!
 //! Knows nothing of: who owns what.
 
-use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -20,6 +19,7 @@ use serde_json::{Map, Value};
 
 use super::AdminError;
 use super::problem::{Kind, Problem};
+use crate::causes::innermost;
 
 /// Set on a call that comes from another instance; its value says nothing.
 pub(super) const FORWARDED: &str = "linxo-bridge-forwarded";
@@ -74,13 +74,6 @@ pub(super) struct OwnPage {
     pub(super) partitions_total: usize,
 }
 
-/// The innermost cause, which says what is missing.
-fn reason(error: &(dyn Error + 'static)) -> String {
-    std::iter::successors(Some(error), |&error| error.source())
-        .last()
-        .map_or_else(String::new, ToString::to_string)
-}
-
 /// The client for all other instances.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -100,7 +93,8 @@ impl Peers {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()
-            .map_err(|error| AdminError::Client(reason(&error)))?;
+            // it says what is missing
+            .map_err(|error| AdminError::Client(innermost(&error).to_string()))?;
         Ok(Self { client })
     }
 

@@ -5,11 +5,12 @@
 //!
 //! Knows nothing of: the calls.
 
-use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::causes::innermost;
 
 /// Why a call was not served.
 #[derive(Debug, thiserror::Error)]
@@ -66,10 +67,7 @@ impl Why {
     /// The call came to no answer.
     pub(super) fn broken(url: &str, error: &reqwest::Error) -> Self {
         // the innermost cause; what is around it names the path, and with it the user
-        let mut cause: &dyn Error = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
+        let cause = innermost(error);
         let what = if error.is_timeout() {
             "does not answer in time".to_owned()
         } else if cause.is::<reqwest::Error>() {

@@ -32,6 +32,7 @@ use url::Url;
 use super::connect::{Connector, TooSlow};
 use super::fault::SourceError;
 use super::retry_after;
+use crate::causes::{causes, in_one_line};
 use crate::ids::Timestamp;
 
 /// Below what servers and load balancers commonly allow (60 s), so that we close first.
@@ -214,19 +215,14 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// An error and its causes, the outermost first.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
 /// Whether connecting took too long.
 fn is_too_slow(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(|cause| cause.is::<TooSlow>())
+    causes(error).any(|cause| cause.is::<TooSlow>())
 }
 
 /// The error and its causes in one line. The client names no URL in them.
 fn described(error: &(dyn Error + 'static)) -> String {
-    let mut text = chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let mut text = in_one_line(error);
     let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= LONGEST_TEXT).last();
     if text.len() > LONGEST_TEXT {
         text.truncate(end.unwrap_or(0));

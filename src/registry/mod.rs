@@ -25,6 +25,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::causes::in_one_line;
 use crate::metrics::RegistryOutcome;
 use url::Url;
 
@@ -381,12 +382,6 @@ fn segment(subject: &str) -> String {
 /// The error and its causes in one line, without URL.
 fn unreachable(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut text = format!("the registry cannot be reached: {error}");
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
+    let text = format!("the registry cannot be reached: {}", in_one_line(&error));
     shown(text.as_bytes())
 }
