@@ -6,6 +6,15 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
+/// What comes of the work; none when the process is asked to end before it is done.
+pub async fn or_requested<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = requested() => None,
+    }
+}
+
 /// Resolves at SIGTERM or SIGINT.
 pub async fn requested() {
     match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {

@@ -190,14 +190,10 @@ fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
 
 /// Ends at SIGTERM or SIGINT: the first process of a container dies of neither by itself.
 async fn or_stopped(work: impl Future<Output = ExitCode>) -> ExitCode {
-    tokio::select! {
-        biased;
-        code = work => code,
-        () = stop::requested() => {
-            eprintln!("stopped before the end");
-            ExitCode::FAILURE
-        }
-    }
+    stop::or_requested(work).await.unwrap_or_else(|| {
+        eprintln!("stopped before the end");
+        ExitCode::FAILURE
+    })
 }
 
 async fn serve(config: Config, log: LogFilter) -> ExitCode {

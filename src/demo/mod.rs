@@ -125,9 +125,9 @@ pub async fn run(options: Options, log: LogFilter) -> ExitCode {
         Ok(watchdog) => watchdog,
         Err(error) => return failed(&mut screen, &error),
     };
-    let played = tokio::select! {
-        played = play(&options, &folder, log, &watchdog, &mut screen) => played,
-        () = stop::requested() => return ExitCode::FAILURE,
+    let playing = play(&options, &folder, log, &watchdog, &mut screen);
+    let Some(played) = stop::or_requested(playing).await else {
+        return ExitCode::FAILURE;
     };
     watchdog.now("taking everything down");
     match played {

@@ -305,11 +305,7 @@ async fn make(options: RunOptions, seed: u64, plan: Vec<Planned>) -> Result<Exit
 async fn unless_stopped<T>(
     work: impl Future<Output = Result<T, LoadError>>,
 ) -> Result<T, LoadError> {
-    tokio::select! {
-        biased;
-        done = work => done,
-        () = stop::requested() => Err(LoadError::Interrupted),
-    }
+    stop::or_requested(work).await.unwrap_or(Err(LoadError::Interrupted))
 }
 
 fn tell(
