@@ -44,6 +44,11 @@ fn inflict(world: &World, order: Order) {
     world.stage.simulator.inflict(order).unwrap();
 }
 
+/// Requests of this kind are answered 503.
+fn fail(world: &World, kind: RequestKind) {
+    inflict(world, Order::always(Fault::ServerError { status: 503 }).on(kind));
+}
+
 fn heal(world: &mut World) -> LocalBoxFuture<'_, ()> {
     async { world.stage.simulator.heal() }.boxed_local()
 }
@@ -61,15 +66,7 @@ fn scenes() -> Vec<Scene> {
             name: "Linxo answers 503",
             expected: &["SourceFailing"],
             follows: &["QueueNearExpiry"],
-            break_it: |world| {
-                async {
-                    inflict(
-                        world,
-                        Order::always(Fault::ServerError { status: 503 }).on(RequestKind::Ask),
-                    )
-                }
-                .boxed_local()
-            },
+            break_it: |world| async { fail(world, RequestKind::Ask) }.boxed_local(),
             mend: heal,
         },
         Scene {
@@ -93,15 +90,7 @@ fn scenes() -> Vec<Scene> {
             // whose token has ended is not asked
             expected: &["TokenEndpointAway", "QueueNearExpiry"],
             follows: &["SourceFailing", "TokenRefreshFailing"],
-            break_it: |world| {
-                async {
-                    inflict(
-                        world,
-                        Order::always(Fault::ServerError { status: 503 }).on(RequestKind::Token),
-                    )
-                }
-                .boxed_local()
-            },
+            break_it: |world| async { fail(world, RequestKind::Token) }.boxed_local(),
             mend: heal,
         },
         Scene {
@@ -174,10 +163,7 @@ fn scenes() -> Vec<Scene> {
             follows: &["QueueNearExpiry"],
             break_it: |world| {
                 async {
-                    inflict(
-                        world,
-                        Order::always(Fault::ServerError { status: 503 }).on(RequestKind::Ask),
-                    );
+                    fail(world, RequestKind::Ask);
                     sleep(LIFE + Duration::from_secs(20)).await;
                     world.stage.simulator.heal();
                 }
